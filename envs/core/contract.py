@@ -1,0 +1,230 @@
+"""The contract between a game and everything that reads it.
+
+A game is written once, as pure functions over a batch; environments play it, solvers solve it and
+scores measure it through the same functions. Letters used in every signature:
+
+    B copies   N agents (seats)   A numbers per action   K choices   O numbers per observation
+
+Every array has the leading axis B; the order of N is the order of ``Game.agents``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from functools import cached_property
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
+SeedArray = NDArray[np.uint64]
+T = TypeVar("T")
+Actions = NDArray[Any]  # f64[B, N, A] in [-1, 1], or i64[B, N]
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One number of an observation: its physical range is mapped linearly to [-1, 1] and clipped."""
+
+    name: str
+    low: float
+    high: float
+    unit: str
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number of the infos, per agent or shared by all."""
+
+    name: str
+    per_agent: bool
+    unit: str
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one round of B copies returns.
+
+    state      : the next state
+    rewards    : f64[B, N], payoffs of the round in the game's own unit, unshaped
+    terminated : bool[B], the episode is over by the rules of the game, for all agents together
+    metrics    : name -> f64[B] (shared) or f64[B, N] (per agent), one entry per ``Game.metrics``
+    """
+
+    state: Any
+    rewards: FloatArray
+    terminated: BoolArray
+    metrics: Mapping[str, FloatArray]
+
+
+class Game(ABC):
+    """A game of N agents; subclasses are frozen dataclasses of plain validated parameters.
+
+    A game holds no mutable state: everything that nature decides is in the scenario, everything
+    that play changes is in the state. Both are dataclasses of arrays; the scenario carries
+    ``seed`` (u64[B]) and the state carries ``t`` (i64[B], rounds played).
+    """
+
+    id: ClassVar[str]  # "oligopoly-v0"
+    presets: ClassVar[Mapping[str, Preset]] = {}
+    default_preset: ClassVar[str | None] = None
+    pictures: ClassVar[str | None] = None  # module with figure() and text(), imported on demand
+
+    agents: tuple[str, ...]
+    horizon: int
+    features: tuple[Feature, ...]
+    state_features: tuple[Feature, ...] = ()  # what state() shows beyond all observations
+    metrics: tuple[Metric, ...]
+    action_size: int = 0  # A; 0 in a game of choices
+    choices: int = 0  # K; 0 in a game of continuous actions
+    welfare_metric: ClassVar[str]  # the shared metric that holds the welfare of a round
+    payoff_unit: str = "1"
+    payoff_scale: float = 1.0  # typical sum of payoffs; tolerances and penalties are shares of it
+
+    @property
+    def turns(self) -> BoolArray:
+        """bool[horizon, N]: who moves in which round (default: everybody in every round)."""
+        return np.ones((self.horizon, len(self.agents)), dtype=bool)
+
+    @abstractmethod
+    def draw(self, seeds: SeedArray) -> Any:
+        """Scenarios of B copies: all that nature decides, each from its own seed alone."""
+
+    @abstractmethod
+    def initial(self, scenario: Any) -> Any:
+        """The state before the first round; shares no memory with the scenario."""
+
+    @abstractmethod
+    def observe(self, scenario: Any, state: Any) -> NDArray[np.float32]:
+        """f32[B, N, O] in [-1, 1], see ``scaled``."""
+
+    @abstractmethod
+    def step(self, scenario: Any, state: Any, actions: Actions) -> Step:
+        """Play one round. Illegal actions are projected and reported in the metrics.
+
+        actions : f64[B, N, A] in [-1, 1] or i64[B, N] in 0..K-1; rows of agents whose turn it is
+                  not are ignored.
+        """
+
+    def quantity(self, scenario: Any, actions: Actions) -> FloatArray:
+        """f64[B, N, A]: actions in physical units; inverse of ``action``."""
+        raise TypeError(f"{self.id} has no physical unit for its actions: they are choices")
+
+    def action(self, scenario: Any, quantity: FloatArray) -> Actions:
+        """Actions that play the given physical quantities, f64[B, N, A]; used to replay references."""
+        raise TypeError(f"{self.id} has no physical unit for its actions: they are choices")
+
+    def action_mask(self, scenario: Any, state: Any) -> BoolArray:
+        """bool[B, N, K]: the choices that need no projection (games of choices only)."""
+        return np.ones((state.t.shape[0], len(self.agents), self.choices), dtype=bool)
+
+    def limits(self, scenario: Any, state: Any) -> tuple[FloatArray, FloatArray]:
+        """(low, high), each f64[B, N, A]: the actions that need no projection (continuous games)."""
+        shape = (state.t.shape[0], len(self.agents), self.action_size)
+        return np.full(shape, -1.0), np.full(shape, 1.0)
+
+    def global_state(self, scenario: Any, state: Any) -> NDArray[np.float32]:
+        """f32[B, S]: all observations in a row, for central critics; games may append to it."""
+        observation = self.observe(scenario, state)
+        return observation.reshape(observation.shape[0], -1)
+
+    # ----- derived, the same for all games -----
+
+    @property
+    def n_agents(self) -> int:
+        return len(self.agents)
+
+    @property
+    def n_features(self) -> int:
+        return len(self.features)
+
+    @property
+    def is_continuous(self) -> bool:
+        return self.choices == 0
+
+    @cached_property
+    def is_simultaneous(self) -> bool:
+        return bool(self.turns.all())
+
+    @cached_property
+    def _turns(self) -> BoolArray:
+        turns = np.asarray(self.turns, dtype=bool)
+        return np.concatenate([turns, np.zeros((1, turns.shape[1]), dtype=bool)])
+
+    def acting(self, state: Any) -> BoolArray:
+        """bool[B, N]: whose turn it is; nobody's after the last round."""
+        return self._turns[np.minimum(state.t, self.horizon)]
+
+    @cached_property
+    def _feature_map(self) -> tuple[FloatArray, FloatArray]:
+        low = np.array([f.low for f in self.features])
+        high = np.array([f.high for f in self.features])
+        return low, 2.0 / (high - low)
+
+    def scaled(self, physical: FloatArray) -> NDArray[np.float32]:
+        """Physical features (..., O) to the observation: linear to [-1, 1], clipped, f32."""
+        low, factor = self._feature_map
+        unit = (physical - low) * factor - 1.0
+        return np.minimum(np.maximum(unit, -1.0), 1.0).astype(np.float32)
+
+    def physical(self, observation: NDArray[np.float32]) -> FloatArray:
+        """Inverse of ``scaled`` inside the declared ranges, (..., O)."""
+        low, factor = self._feature_map
+        return (observation.astype(np.float64) + 1.0) / factor + low
+
+    @cached_property
+    def index(self) -> dict[str, int]:
+        return {agent: i for i, agent in enumerate(self.agents)}
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The validated parameters of this game; ``type(game)(**game.arguments) == game``."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.init}  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A named set of arguments of a game."""
+
+    meaning: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+# ----- dataclasses of arrays: rows in, rows out -----
+
+
+def take(arrays: T, rows: NDArray[Any]) -> T:
+    """The given rows (indices or mask) of a dataclass of arrays, as fresh arrays."""
+    return _map(lambda a: a[rows], arrays)
+
+
+def put(arrays: T, rows: NDArray[Any], values: T) -> T:
+    """A copy of ``arrays`` with the given rows replaced; neither input is written."""
+
+    def replaced(a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
+        out = a.copy()
+        out[rows] = b
+        return out
+
+    return _map(replaced, arrays, values)
+
+
+def repeat(arrays: T, times: int) -> T:
+    """Every row ``times`` times in a row: B copies become B * times."""
+    return _map(lambda a: np.repeat(a, times, axis=0), arrays)
+
+
+def _map(function: Any, first: Any, *others: Any) -> Any:
+    values = []
+    for f in fields(first):
+        parts = [getattr(x, f.name) for x in (first, *others)]
+        values.append(
+            _map(function, *parts) if is_dataclass(parts[0]) else function(*parts),
+        )
+    return type(first)(*values)

@@ -1,0 +1,173 @@
+"""B copies of a game with their seeds and episode counters: the one stateful object under all views."""
+
+from __future__ import annotations
+
+import math
+import secrets
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nashgrid.envs.core.contract import Actions, Game, SeedArray, Step, put, take
+from nashgrid.envs.core.random import hashed, stream
+
+EPISODE = stream("episode")
+
+
+def episode_seeds(roots: SeedArray, episodes: SeedArray) -> SeedArray:
+    """u64[B]: the scenario seed of the given episode of a copy with the given root seed."""
+    return hashed(roots, EPISODE, episodes)
+
+
+class Copies:
+    """Plays B copies of ``game`` in one batch.
+
+    Copy c of a reset with seed s has root s + c; its episode k draws from
+    ``episode_seeds(s + c, k)``. Nothing handed out is written later.
+    """
+
+    def __init__(self, game: Game, copies: int = 1) -> None:
+        if copies < 1:
+            raise ValueError(f"copies = {copies}: at least one copy is needed")
+        self.game = game
+        self.copies = copies
+        self.roots: SeedArray | None = None
+        self.episodes: SeedArray = np.zeros(copies, dtype=np.uint64)
+        self.scenario: Any = None
+        self.state: Any = None
+
+    def reset(self, seed: int | None = None) -> None:
+        """Start an episode in every copy: the first of a new seed, else the next one."""
+        if seed is not None:
+            self.roots = _roots(seed, self.copies)
+            self.episodes = np.zeros(self.copies, dtype=np.uint64)
+        elif self.roots is None:
+            self.roots = _roots(secrets.randbits(63), self.copies)
+        else:
+            self.episodes = self.episodes + np.uint64(1)
+        self._start()
+
+    def restart(self, rows: NDArray[np.bool_]) -> None:
+        """Start the next episode in the copies where ``rows`` (bool[B]) is true."""
+        if rows.all():
+            self.reset()
+        elif rows.any():
+            roots = self._ready()
+            self.episodes = self.episodes + rows.astype(np.uint64)
+            scenario = self.game.draw(episode_seeds(roots[rows], self.episodes[rows]))
+            self.scenario = put(self.scenario, rows, scenario)
+            self.state = put(self.state, rows, self.game.initial(scenario))
+
+    def step(self, actions: Actions) -> Step:
+        """Play one round with actions of all agents, f64[B, N, A] or i64[B, N].
+
+        Continuous actions are clipped to [-1, 1].
+
+        Raises
+        ------
+        ValueError : wrong shape, a number that is not finite, a choice outside 0..K-1
+        """
+        self._ready()
+        step = self.game.step(self.scenario, self.state, self.checked(actions))
+        self.state = step.state
+        return step
+
+    def observe(self) -> NDArray[np.float32]:
+        self._ready()
+        return self.game.observe(self.scenario, self.state)
+
+    def acting(self) -> NDArray[np.bool_]:
+        return self.game.acting(self.state)
+
+    def checked(self, actions: Actions) -> Actions:
+        """The actions as the game takes them, or one clear error."""
+        game = self.game
+        if game.is_continuous:
+            array = np.asarray(actions, dtype=np.float64)
+            if array.shape != (self.copies, game.n_agents, game.action_size):
+                raise ValueError(_shape_message(game, self.copies, array.shape))
+            if not math.isfinite(array.sum()) and not np.isfinite(array).all():
+                row, agent, _ = np.argwhere(~np.isfinite(array))[0]
+                raise ValueError(
+                    f"action of {game.agents[agent]} in copy {row} is not finite: "
+                    f"{array[row, agent].tolist()}; actions are numbers in [-1, 1]"
+                )
+            return np.minimum(np.maximum(array, -1.0), 1.0)
+        array = np.asarray(actions)
+        if array.shape != (self.copies, game.n_agents):
+            raise ValueError(_shape_message(game, self.copies, array.shape))
+        if array.dtype.kind not in "iu":
+            raise ValueError(
+                f"actions of {game.id} are whole numbers 0..{game.choices - 1}, "
+                f"got an array of {array.dtype}"
+            )
+        bad = (array < 0) | (array >= game.choices)
+        if bad.any():
+            row, agent = np.argwhere(bad)[0]
+            raise ValueError(
+                f"action of {game.agents[agent]} in copy {row} is {array[row, agent]}; "
+                f"allowed: 0..{game.choices - 1}"
+            )
+        return array.astype(np.int64)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Everything needed to continue elsewhere: seeds, counters and state as flat arrays."""
+        return {"roots": self._ready(), "episodes": self.episodes} | _flat("state", self.state)
+
+    def load_arrays(self, arrays: dict[str, NDArray[Any]]) -> None:
+        """Continue from ``arrays()``; the scenarios are drawn again from their seeds."""
+        self.roots = np.asarray(arrays["roots"], dtype=np.uint64)
+        self.episodes = np.asarray(arrays["episodes"], dtype=np.uint64)
+        if self.roots.shape != (self.copies,):
+            raise ValueError(f"saved for {self.roots.shape[0]} copies, this run has {self.copies}")
+        self._start()
+        self.state = _unflat("state", self.state, arrays)
+
+    def _start(self) -> None:
+        self.scenario = self.game.draw(episode_seeds(self._ready(), self.episodes))
+        self.state = self.game.initial(self.scenario)
+
+    def _ready(self) -> SeedArray:
+        if self.roots is None:
+            raise RuntimeError("call reset() before the first step")
+        return self.roots
+
+    def _rows(self, rows: NDArray[Any]) -> tuple[Any, Any]:
+        return take(self.scenario, rows), take(self.state, rows)
+
+
+def _roots(seed: int, copies: int) -> SeedArray:
+    if isinstance(seed, bool) or int(seed) != seed or seed < 0:
+        raise ValueError(f"seed = {seed!r}: a whole number >= 0 is needed")
+    start = int(seed) & ((1 << 64) - 1)
+    return np.uint64(start) + np.arange(copies, dtype=np.uint64)
+
+
+def _shape_message(game: Game, copies: int, shape: tuple[int, ...]) -> str:
+    if game.is_continuous:
+        wanted = f"({copies}, {game.n_agents}, {game.action_size}) = (copies, agents, numbers)"
+    else:
+        wanted = f"({copies}, {game.n_agents}) = (copies, agents)"
+    return f"actions have shape {shape}; {game.id} takes {wanted}"
+
+
+def _flat(prefix: str, value: Any) -> dict[str, NDArray[Any]]:
+    if isinstance(value, np.ndarray):
+        return {prefix: value}
+    out: dict[str, NDArray[Any]] = {}
+    for f in fields(value):
+        out |= _flat(f"{prefix}.{f.name}", getattr(value, f.name))
+    return out
+
+
+def _unflat(prefix: str, like: Any, arrays: dict[str, NDArray[Any]]) -> Any:
+    if isinstance(like, np.ndarray):
+        value = np.asarray(arrays[prefix])
+        if value.shape != like.shape:
+            raise ValueError(f"{prefix} has shape {value.shape}, this game needs {like.shape}")
+        return value.astype(like.dtype)
+    return type(like)(
+        *(_unflat(f"{prefix}.{f.name}", getattr(like, f.name), arrays) for f in fields(like))
+    )

@@ -1,0 +1,1 @@
+"""Cournot and Stackelberg competition between n producers."""

@@ -1,0 +1,147 @@
+"""What the views share: spaces, infos, rendering of one copy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from nashgrid.envs.core.contract import FloatArray, Game
+from nashgrid.envs.core.errors import unknown
+
+RENDER_MODES = ("human", "rgb_array", "ansi")
+
+
+def observation_space(game: Game) -> spaces.Box:
+    return spaces.Box(-1.0, 1.0, (game.n_features,), np.float32)
+
+
+def masked_observation_space(game: Game) -> spaces.Dict:
+    mask = spaces.Box(0, 1, (game.choices,), np.int8)
+    return spaces.Dict({"observation": observation_space(game), "action_mask": mask})
+
+
+def action_space(game: Game) -> spaces.Box | spaces.Discrete:
+    if game.is_continuous:
+        return spaces.Box(-1.0, 1.0, (game.action_size,), np.float32)
+    return spaces.Discrete(game.choices)
+
+
+def state_space(game: Game) -> spaces.Box:
+    size = game.n_agents * game.n_features + len(game.state_features)
+    return spaces.Box(-1.0, 1.0, (size,), np.float32)
+
+
+def metadata(game: Game) -> dict[str, Any]:
+    return {
+        "name": game.id.replace("-", "_"),
+        "render_modes": list(RENDER_MODES),
+        "is_parallelizable": True,
+        "render_fps": 1,
+    }
+
+
+def check_view(game: Game, render_mode: str | None, max_cycles: int | None) -> None:
+    if render_mode is not None and render_mode not in RENDER_MODES:
+        raise ValueError(unknown("render_mode", render_mode, RENDER_MODES))
+    if max_cycles is not None and max_cycles != game.horizon:
+        raise ValueError(
+            f"max_cycles = {max_cycles}: the horizon is a rule of {game.id}; "
+            f"this game has {game.horizon} round(s)"
+        )
+
+
+def joint_actions(game: Game, actions: Mapping[str, Any], movers: list[str]) -> NDArray[Any]:
+    """Actions by name to the batch of one copy; seats that do not move play a placeholder."""
+    unknown_names = [name for name in actions if name not in game.index]
+    if unknown_names:
+        raise ValueError(unknown("agent", unknown_names[0], game.agents))
+    missing = [name for name in movers if name not in actions]
+    if missing:
+        raise ValueError(f"no action for {', '.join(missing)}, whose turn it is")
+    if not game.is_continuous:
+        choices = np.zeros((1, game.n_agents), dtype=np.int64)
+        for name, action in actions.items():
+            choices[0, game.index[name]] = action
+        return choices
+    if len(actions) == game.n_agents:
+        flat: Any = [actions[name] for name in game.agents]
+    else:
+        idle = np.zeros(game.action_size)
+        flat = [actions.get(name, idle) for name in game.agents]
+    try:
+        return np.array([flat], dtype=np.float64).reshape(1, game.n_agents, game.action_size)
+    except ValueError:
+        shapes = {name: np.shape(action) for name, action in actions.items()}
+        raise ValueError(
+            f"actions of {game.id} are {game.action_size} number(s) for each agent, got {shapes}"
+        ) from None
+
+
+def infos(
+    game: Game, metrics: Mapping[str, FloatArray] | None, acting: NDArray[np.bool_], mask: Any
+) -> dict[str, dict[str, Any]]:
+    """Fresh numeric infos of one copy with constant keys; metrics are zero where there is none yet.
+
+    ``acting`` is added in games where not everybody always moves, ``action_mask`` in games of
+    choices.
+    """
+    shared: dict[str, Any] = {}
+    own: list[tuple[str, Any]] = []
+    for metric in game.metrics:
+        if metrics is None:
+            shared[metric.name] = 0.0
+        elif metric.per_agent:
+            own.append((metric.name, metrics[metric.name][0].tolist()))
+        else:
+            shared[metric.name] = float(metrics[metric.name][0])
+    out = {}
+    for i, agent in enumerate(game.agents):
+        info = shared.copy()
+        for name, values in own:
+            info[name] = values[i]
+        out[agent] = info
+    if not game.is_simultaneous:
+        for i, agent in enumerate(game.agents):
+            out[agent]["acting"] = float(acting[0, i])
+    if mask is not None:
+        for i, agent in enumerate(game.agents):
+            out[agent]["action_mask"] = mask[0, i].astype(np.int8)
+    return out
+
+
+def render(game: Game, scenario: Any, state: Any, metrics: Any, mode: str) -> Any:
+    """A picture (u8[H, W, 3]), a text, or a window of one copy; None in mode "human"."""
+    if game.pictures is None:
+        raise ValueError(f"{game.id} has no pictures: its class gives no pictures module")
+    pictures = import_module(game.pictures)
+    if mode == "ansi":
+        return pictures.text(game, scenario, state, metrics)
+    import matplotlib
+
+    if mode == "human" and matplotlib.get_backend().lower() in ("agg", "svg", "pdf", "ps"):
+        print(pictures.text(game, scenario, state, metrics))
+        return None
+    figure = pictures.figure(game, scenario, state, metrics)
+    if mode == "human":
+        import matplotlib.pyplot as plt
+
+        manager = plt.figure(num=game.id)
+        manager.clear()
+        manager.figimage(pixels(figure))
+        plt.pause(0.001)
+        return None
+    return pixels(figure)
+
+
+def pixels(figure: Any) -> NDArray[np.uint8]:
+    """u8[H, W, 3] of a matplotlib figure, drawn off screen."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()

@@ -1,0 +1,207 @@
+"""Every promise of the contract, over every registered game and preset, and a small extra game."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from small_game import RaftGame
+
+import nashgrid
+from nashgrid import baselines
+from nashgrid.envs.core import checks
+from nashgrid.envs.core.contract import put, repeat, take
+from nashgrid.envs.core.copies import Copies
+from nashgrid.envs.core.discretised import Discretised
+from nashgrid.testing import check_game, check_reference
+
+
+EVERY_GAME = [
+    (id, preset) for id in nashgrid.envs.ids() for preset in nashgrid.envs.spec(id).presets
+]
+
+
+@pytest.mark.parametrize(("id", "preset"), EVERY_GAME)
+def test_registered_game_keeps_the_promises(id, preset):
+    game = nashgrid.game(id, preset)
+    check_game(game, references=False)
+    assert nashgrid.envs.spec(game.id).id == id
+    assert type(game)(**game.arguments) == game
+
+
+@pytest.mark.parametrize(("id", "preset"), EVERY_GAME)
+def test_replayed_reference_has_no_gap(id, preset):
+    game = nashgrid.game(id, preset)
+    check_reference(game)
+    assert baselines.solvers(game)
+
+
+@pytest.mark.parametrize(
+    "game",
+    [RaftGame(), RaftGame(rounds=3), Discretised(nashgrid.game("oligopoly-v0"), 7)],
+    ids=["raft", "short raft", "discretised"],
+)
+def test_game_of_choices_keeps_the_promises(game):
+    check_game(game)
+    assert not game.is_continuous
+
+
+PLAY = """
+import hashlib, numpy as np, nashgrid
+from nashgrid.envs.core import checks
+digest = hashlib.sha256()
+for id in nashgrid.envs.ids():
+    for name, array in sorted(checks.flatten(checks.play(nashgrid.game(id), 3, 7, 3)).items()):
+        digest.update(array.tobytes())
+print(digest.hexdigest())
+"""
+
+
+def test_equal_seeds_give_equal_bits_across_processes_and_hash_seeds():
+    digests = set()
+    for hash_seed, threads in (("0", "1"), ("1", "2"), ("4242", "2")):
+        env = os.environ | {
+            "PYTHONHASHSEED": hash_seed,
+            "OMP_NUM_THREADS": threads,
+            "NUMBA_NUM_THREADS": threads,
+        }
+        run = subprocess.run(
+            [sys.executable, "-c", PLAY], env=env, capture_output=True, text=True, check=True
+        )
+        digests.add(run.stdout)
+    assert len(digests) == 1
+
+
+# ----- the checks find planted faults -----
+
+
+class SharedNoise(RaftGame):
+    """Draws depend on the batch, not on each copy's own seed."""
+
+    def draw(self, seeds):
+        scenario = super().draw(seeds)
+        return type(scenario)(scenario.seed, scenario.carries + scenario.seed.shape[0] % 2)
+
+
+class WritesItsState(RaftGame):
+    def step(self, scenario, state, actions):
+        step = super().step(scenario, state, actions)
+        state.total[:] = step.state.total
+        return step
+
+
+class HandsOutItsState(RaftGame):
+    def initial(self, scenario):
+        self.__dict__.setdefault("buffer", np.zeros((64, 3, 4), dtype=np.float32))
+        return super().initial(scenario)
+
+    def observe(self, scenario, state):
+        out = self.buffer[: state.t.shape[0]]
+        out[:] = super().observe(scenario, state)
+        return out
+
+
+class LoopsOverCopies(RaftGame):
+    def observe(self, scenario, state):
+        rows = [
+            super(LoopsOverCopies, self).observe(take(scenario, [b]), take(state, [b]))
+            for b in range(state.t.shape[0])
+        ]
+        return np.concatenate(rows)
+
+
+class OutOfRange(RaftGame):
+    def observe(self, scenario, state):
+        return super().observe(scenario, state) * 2
+
+
+@pytest.mark.parametrize(
+    ("game", "message"),
+    [
+        (SharedNoise(), "copy|seed"),
+        (WritesItsState(), "read-only|written"),
+        (HandsOutItsState(), "written"),
+        (LoopsOverCopies(), "Python calls"),
+        (OutOfRange(), r"\[-1, 1\]"),
+    ],
+    ids=lambda value: type(value).__name__ if not isinstance(value, str) else "",
+)
+def test_checks_find_planted_faults(game, message):
+    with pytest.raises((AssertionError, ValueError), match=message):
+        for check in checks.ALL:
+            check(game)
+
+
+# ----- rows of dataclasses of arrays -----
+
+
+def test_put_returns_new_arrays_and_take_and_repeat_keep_rows():
+    game = nashgrid.game("oligopoly-v0", "drawn")
+    scenario = game.draw(np.arange(4, dtype=np.uint64))
+    before = scenario.intercept.copy()
+    other = game.draw(np.arange(10, 12, dtype=np.uint64))
+    mixed = put(scenario, np.array([False, True, False, True]), other)
+    assert (scenario.intercept == before).all()
+    assert mixed.seed.tolist() == [0, 10, 2, 11]
+    assert mixed.marginal_cost[1].tolist() == other.marginal_cost[0].tolist()
+    assert take(mixed, np.array([3, 1])).seed.tolist() == [11, 10]
+    assert repeat(mixed, 2).seed.tolist() == [0, 0, 10, 10, 2, 2, 11, 11]
+
+
+# ----- bad input -----
+
+
+def test_unknown_ids_presets_and_arguments_name_the_nearest():
+    with pytest.raises(ValueError, match="did you mean 'oligopoly-v0'"):
+        nashgrid.game("oligopoli-v0")
+    with pytest.raises(ValueError, match="did you mean 'duopoly'"):
+        nashgrid.game("oligopoly-v0", "duoply")
+    with pytest.raises(ValueError, match="did you mean 'intercept'"):
+        nashgrid.game("oligopoly-v0", interceptt=3.0)
+
+
+def test_all_problems_are_reported_at_once():
+    with pytest.raises(ValueError) as caught:
+        nashgrid.game(
+            "oligopoly-v0", intercept=-1.0, slope="steep", order="first", marginal_cost=(1.0,)
+        )
+    message = str(caught.value)
+    for part in ("intercept = -1.0", "slope = 'steep'", "'first'", "marginal_cost = (1.0,)"):
+        assert part in message
+
+
+def test_actions_that_are_not_finite_or_misshapen_are_refused_with_the_agents_name():
+    copies = Copies(nashgrid.game("oligopoly-v0"), 2)
+    with pytest.raises(RuntimeError, match="reset"):
+        copies.step(np.zeros((2, 2, 1)))
+    copies.reset(0)
+    with pytest.raises(ValueError, match="firm_1 in copy 1 is not finite"):
+        copies.step(np.array([[[0.0], [0.0]], [[0.0], [np.nan]]]))
+    with pytest.raises(ValueError, match=r"\(2, 2, 1\)"):
+        copies.step(np.zeros((2, 2)))
+    raft = Copies(RaftGame(), 1)
+    raft.reset(0)
+    with pytest.raises(ValueError, match=r"carrier_2 in copy 0 is 4; allowed: 0..3"):
+        raft.step(np.array([[0, 0, 4]]))
+    with pytest.raises(ValueError, match="whole numbers"):
+        raft.step(np.zeros((1, 3)))
+    with pytest.raises(ValueError, match="seed = -1"):
+        raft.reset(-1)
+
+
+def test_actions_outside_the_box_are_clipped():
+    copies = Copies(nashgrid.game("oligopoly-v0"), 1)
+    copies.reset(0)
+    step = copies.step(np.array([[[7.0], [-3.0]]]))
+    assert step.metrics["quantity_mwh"].tolist() == [[240.0, 0.0]]
+
+
+def test_masked_choices_are_projected_and_counted():
+    raft = Copies(RaftGame(), 1)
+    raft.reset(1)
+    raft.step(np.array([[0, 0, 0]]))
+    raft.step(np.array([[0, 1, 1]]))
+    step = raft.step(np.array([[2, 1, 0]]))
+    assert step.metrics["illegal"].tolist() == [[0.0, 1.0, 0.0]]
+    assert step.metrics["crates"].tolist() == [[2.0, 0.0, 0.0]]
