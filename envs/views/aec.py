@@ -148,4 +148,5 @@ class GameAECEnv(AECEnv[str, Any, Any]):
     def _all_infos(self) -> dict[str, dict[str, Any]]:
         game, copies = self.game, self._copies
         mask = None if game.is_continuous else game.action_mask(copies.scenario, copies.state)
-        return common.infos(game, self._metrics, copies.acting(), mask)
+        acting = None if game.is_simultaneous else copies.acting()
+        return common.infos(game, self._metrics, acting, mask)

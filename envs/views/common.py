@@ -57,12 +57,12 @@ def check_view(game: Game, render_mode: str | None, max_cycles: int | None) -> N
 
 def joint_actions(game: Game, actions: Mapping[str, Any], movers: list[str]) -> NDArray[Any]:
     """Actions by name to the batch of one copy; seats that do not move play a placeholder."""
-    unknown_names = [name for name in actions if name not in game.index]
-    if unknown_names:
-        raise ValueError(unknown("agent", unknown_names[0], game.agents))
-    missing = [name for name in movers if name not in actions]
-    if missing:
-        raise ValueError(f"no action for {', '.join(missing)}, whose turn it is")
+    for name in actions:
+        if name not in game.index:
+            raise ValueError(unknown("agent", name, game.agents))
+    for name in movers:
+        if name not in actions:
+            raise ValueError(f"no action for {name}, whose turn it is")
     if not game.is_continuous:
         choices = np.zeros((1, game.n_agents), dtype=np.int64)
         for name, action in actions.items():
@@ -83,7 +83,10 @@ def joint_actions(game: Game, actions: Mapping[str, Any], movers: list[str]) -> 
 
 
 def infos(
-    game: Game, metrics: Mapping[str, FloatArray] | None, acting: NDArray[np.bool_], mask: Any
+    game: Game,
+    metrics: Mapping[str, FloatArray] | None,
+    acting: NDArray[np.bool_] | None,
+    mask: NDArray[np.bool_] | None,
 ) -> dict[str, dict[str, Any]]:
     """Fresh numeric infos of one copy with constant keys; metrics are zero where there is none yet.
 
@@ -105,7 +108,7 @@ def infos(
         for name, values in own:
             info[name] = values[i]
         out[agent] = info
-    if not game.is_simultaneous:
+    if acting is not None:
         for i, agent in enumerate(game.agents):
             out[agent]["acting"] = float(acting[0, i])
     if mask is not None:

@@ -140,5 +140,5 @@ class GameParallelEnv(ParallelEnv[str, Any, Any]):
         }
 
     def _infos(self) -> dict[str, dict[str, Any]]:
-        acting = self._copies.acting()
+        acting = None if self.game.is_simultaneous else self._copies.acting()
         return common.infos(self.game, self._metrics, acting, self._mask())

@@ -85,7 +85,8 @@ class SeatEnv(gymnasium.Env[Any, Any]):
     def _info(self) -> dict[str, Any]:
         game, seats = self.game, self._seats
         mask = None if game.is_continuous else game.action_mask(seats.scenario, seats.state)
-        return common.infos(game, self._metrics, seats.acting(), mask)[self.seat]
+        acting = None if game.is_simultaneous else seats.acting()
+        return common.infos(game, self._metrics, acting, mask)[self.seat]
 
 
 class SeatVectorEnv(VectorEnv[Any, Any, Any]):
