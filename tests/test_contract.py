@@ -91,7 +91,7 @@ class WritesItsState(RaftGame):
         return step
 
 
-class HandsOutItsState(RaftGame):
+class HandsOutItsBuffer(RaftGame):
     def initial(self, scenario):
         self.__dict__.setdefault("buffer", np.zeros((64, 3, 4), dtype=np.float32))
         return super().initial(scenario)
@@ -121,7 +121,7 @@ class OutOfRange(RaftGame):
     [
         (SharedNoise(), "copy|seed"),
         (WritesItsState(), "read-only|written"),
-        (HandsOutItsState(), "written"),
+        (HandsOutItsBuffer(), "written|differs"),
         (LoopsOverCopies(), "Python calls"),
         (OutOfRange(), r"\[-1, 1\]"),
     ],

@@ -70,13 +70,9 @@ def test_aec_and_parallel_play_the_same_game(game):
         space.seed(k)
     while parallel.agents:
         actions = {agent: space.sample() for agent, space in spaces.items()}
-        seen = {}
-        while not all(aec.terminations.values()):
-            agent = aec.agent_selection
-            if agent in seen:
-                break
-            seen[agent] = aec.observe(agent)
-            aec.step(actions[agent])
+        played = aec.game_state.t[0]
+        while aec.game_state.t[0] == played:
+            aec.step(actions[aec.agent_selection])
         observations, rewards, terminations, truncations, infos = parallel.step(actions)
         for agent in game.agents:
             totals[agent] += rewards[agent]

@@ -1,0 +1,158 @@
+"""Reference solutions with certificates, solved on the very scenarios that are played.
+
+solvers(game)                                   names of the solvers, the default first
+solve(game, scenario, solver)                   a reference with its certificate
+best_response(game, scenario, actions)          best deviation of each agent from a profile
+best_response_executed(game, scenario, samples) the same from independent mixed play
+response_to_nothing(game, scenario)             what each agent does best if it is alone
+reference_policy(game, solver)                  a policy that replays the reference
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from nashgrid.baselines.cache import cached
+from nashgrid.baselines.reference import BestResponse, Certificate, Reference
+from nashgrid.envs import spec
+from nashgrid.envs.core.contract import Actions, FloatArray, Game
+from nashgrid.envs.core.errors import unknown
+from nashgrid.envs.core.seats import Policy
+
+__all__ = [
+    "BestResponse",
+    "Certificate",
+    "Reference",
+    "best_response",
+    "best_response_executed",
+    "reference_policy",
+    "response_to_nothing",
+    "solve",
+    "solvers",
+]
+
+# Each module supplies solvers(game), solve(game, scenario, solver), best_response,
+# best_response_executed and reference_policy(game, solver) for its own class of game.
+MODULES = {
+    "oligopoly-v0": "nashgrid.baselines.oligopoly",
+    "market-v0": "nashgrid.baselines.market",
+}
+
+
+def solvers(game: Game) -> list[str]:
+    """Names of the solvers of a game, the default first; empty for a game without references."""
+    return [] if _why_not(game) else list(_module(game).solvers(game))
+
+
+def solve(
+    game: Game, scenario: Any, solver: str | None = None, cache: str | Path | None = None
+) -> Reference:
+    """A reference solution of every copy in ``scenario``.
+
+    solver : a name of ``solvers(game)``; default the first
+    cache  : folder in which references are kept between processes; within a process they always are
+
+    Raises
+    ------
+    ValueError : a game without references, or an unknown solver, with the nearest name
+    """
+    module, name = _module(game), _solver(game, solver)
+    return cached(game, scenario, name, lambda: module.solve(game, scenario, name), cache)
+
+
+def best_response(game: Game, scenario: Any, actions: Actions) -> BestResponse:
+    """Best deviation of each agent from a deterministic profile, the others staying put.
+
+    actions : f64[B, N, A], in the form that ``game.step`` takes
+
+    Raises
+    ------
+    ValueError : a game without references, a game with turns, actions of another shape
+    """
+    module = _module(game)
+    _check_actions(game, scenario, actions, ("B", "N", "A"))
+    return module.best_response(game, scenario, np.asarray(actions, dtype=np.float64))
+
+
+def best_response_executed(game: Game, scenario: Any, samples: FloatArray) -> BestResponse:
+    """Best deviation of each agent from independent mixed play, given by joint samples.
+
+    samples : f64[S, B, N, A]; ``value`` and ``achieved`` are means over the S samples
+
+    Raises
+    ------
+    ValueError : a game without references, a game with turns, samples of another shape
+    """
+    module = _module(game)
+    _check_actions(game, scenario, samples, ("S", "B", "N", "A"))
+    return module.best_response_executed(game, scenario, np.asarray(samples, dtype=np.float64))
+
+
+def reference_policy(game: Game, solver: str | None = None) -> Policy:
+    """The policy that plays the reference on whatever scenario and state it is called with."""
+    return _module(game).reference_policy(game, _solver(game, solver))
+
+
+def response_to_nothing(game: Game, scenario: Any) -> FloatArray:
+    """f64[B, N]: what each agent would do best, in physical units, if the others did nothing."""
+    module = _module(game)
+    nothing = np.zeros((scenario.seed.shape[0], game.n_agents, game.action_size))
+    return module.best_response(game, scenario, game.action(scenario, nothing)).quantity
+
+
+def _module(game: Game) -> ModuleType:
+    problem = _why_not(game)
+    if problem:
+        raise ValueError(problem)
+    return import_module(MODULES[game.id])
+
+
+def _why_not(game: Game) -> str:
+    """Why there are no references for a game; empty if there are."""
+    if not isinstance(game, Game):
+        raise ValueError(
+            f"references are solved on a game, got {type(game).__name__}; "
+            "make one with nashgrid.game(id), or pass the .game of an environment"
+        )
+    if game.id not in MODULES:
+        return f"game {game.id!r} has no references (games that have: {', '.join(MODULES)})"
+    known = spec(game.id).game_class
+    if type(game) is not known:
+        return (
+            f"{type(game).__name__} carries the id {game.id!r} but is not {known.__name__}: the "
+            "references hold for that class alone; pass the game itself, or give a changed game an "
+            "id of its own"
+        )
+    return ""
+
+
+def _solver(game: Game, solver: str | None) -> str:
+    names = list(_module(game).solvers(game))
+    if solver is None:
+        return names[0]
+    if solver not in names:
+        raise ValueError(f"{game.id}: {unknown('solver', solver, names)}")
+    return solver
+
+
+def _check_actions(game: Game, scenario: Any, actions: Any, letters: tuple[str, ...]) -> None:
+    if not game.is_simultaneous or game.horizon != 1:
+        raise ValueError(
+            f"{game.id} with these arguments is played in turns or rounds: a deviation there is a "
+            "policy, not an action (for the oligopoly see baselines.oligopoly.subgame_gap)"
+        )
+    copies = scenario.seed.shape[0]
+    wanted = (copies, game.n_agents, game.action_size)
+    shape = np.shape(actions)
+    if shape[len(letters) - 3 :] != wanted or len(shape) != len(letters) or 0 in shape:
+        raise ValueError(
+            f"actions have shape {shape}; ({', '.join(letters)}) with (B, N, A) = {wanted} "
+            "is needed"
+        )
+    if not np.isfinite(actions).all():
+        raise ValueError("actions hold numbers that are not finite; they are numbers in [-1, 1]")

@@ -1,0 +1,114 @@
+"""References of the oligopoly: Nash, competitive, cartel and Stackelberg, all with certificates."""
+
+from __future__ import annotations
+
+from time import perf_counter
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nashgrid.baselines import cournot, stackelberg
+from nashgrid.baselines.reference import BestResponse, Certificate, Reference, Replay
+from nashgrid.baselines.stackelberg import SubgameGap, SubgamePerfect, subgame_gap
+from nashgrid.envs.core.contract import Actions, FloatArray
+from nashgrid.envs.core.seats import Policy
+from nashgrid.envs.oligopoly.dynamics import Firms, Oligopoly
+from nashgrid.envs.oligopoly.payoffs import price_eur_per_mwh, profit_eur, welfare_eur
+
+__all__ = [
+    "SubgameGap",
+    "best_response",
+    "best_response_executed",
+    "certificate",
+    "reference_policy",
+    "solve",
+    "solvers",
+    "subgame_gap",
+]
+
+TOLERANCE = 1e-9  # accepted gap, as a share of the game's payoff scale
+
+
+def solvers(game: Oligopoly) -> list[str]:
+    """The outcome of the game's own rules first."""
+    return [*(() if game.is_simultaneous else ("stackelberg",)), "nash", "competitive", "cartel"]
+
+
+def solve(game: Oligopoly, scenario: Firms, solver: str) -> Reference:
+    """The outcome ``solver``; in the game with a leader the other outcomes serve as comparison.
+
+    The profits of the cartel are those before transfers; only their sum has a meaning.
+    """
+    started = perf_counter()
+    if solver == "stackelberg":
+        leader, _ = stackelberg.leader_optimum(scenario)
+        profile = np.concatenate([leader[:, None], stackelberg.reply(scenario, leader)], axis=1)
+        details = {}
+    else:
+        program = cournot.program(scenario, solver)
+        profile = cournot.maximiser(program)
+        details = {"complementarity_eur": cournot.complementarity_eur(program, profile)}
+    details["price_eur_per_mwh"] = price_eur_per_mwh(profile, scenario)
+    return Reference(
+        concept=solver,
+        solver=solver,
+        profile=profile,
+        payoffs=profit_eur(profile, scenario),
+        welfare=welfare_eur(profile, scenario),
+        certificate=certificate(game, scenario, solver, profile, started),
+        details=details,
+    )
+
+
+def certificate(
+    game: Oligopoly,
+    scenario: Firms,
+    concept: str,
+    profile: FloatArray,
+    started: float | None = None,
+) -> Certificate:
+    """Check any profile f64[B, n] against a concept, without regard to how it was found.
+
+    nash        : primal = sum of profits, dual = sum of the profits of exact best responses
+    stackelberg : the same, except that the followers are let reply when the leader deviates
+    competitive : primal = welfare, dual = Lagrangian bound at the price of the profile
+    cartel      : primal = sum of profits, dual = Lagrangian bound
+
+    A profile outside the capacities has an infinite gap.
+    """
+    started = perf_counter() if started is None else started
+    if concept in ("competitive", "cartel"):
+        program = cournot.program(scenario, concept)
+        primal = cournot.objective(program, profile)
+        dual = cournot.dual_bound(program, program.slope * profile.sum(axis=1))
+    else:
+        response = cournot.response_to(scenario, profile)
+        value, best = response.value.copy(), response.achieved.copy()
+        if concept == "stackelberg":
+            replied = profile.copy()
+            replied[:, 1:] = stackelberg.reply(scenario, profile[:, 0])
+            value[:, 0] = profit_eur(replied, scenario)[:, 0]
+            best[:, 0] = stackelberg.leader_optimum(scenario)[1]
+        primal, dual = value.sum(axis=1), best.sum(axis=1)
+    slack = 1e-12 * scenario.capacity_mwh
+    outside = (profile < -slack) | (profile > scenario.capacity_mwh + slack)
+    gap = np.where(outside.any(axis=1), np.inf, dual - primal)
+    tolerance = TOLERANCE * game.payoff_scale
+    return Certificate("exact", primal, dual, gap, tolerance, perf_counter() - started)
+
+
+def best_response(game: Oligopoly, scenario: Firms, actions: Actions) -> BestResponse:
+    """Exact: profit is a concave parabola in a firm's own output."""
+    return cournot.response_to(scenario, game.quantity(scenario, actions)[..., 0])
+
+
+def best_response_executed(
+    game: Oligopoly, scenario: Firms, samples: NDArray[np.float64]
+) -> BestResponse:
+    """Exact for the sampled play of the others: profit is linear in their total."""
+    return cournot.response_to_samples(scenario, game.quantity(scenario, samples)[..., 0])
+
+
+def reference_policy(game: Oligopoly, solver: str) -> Policy:
+    """Stackelberg: subgame perfect. The others: every firm commits to its output."""
+    return SubgamePerfect() if solver == "stackelberg" else Replay(solver)
