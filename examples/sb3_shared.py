@@ -12,11 +12,4 @@ vec = nashgrid.make_vec(game, copies=64, seed=1, reward_scale=1 / game.payoff_sc
 model = PPO("MlpPolicy", vec, n_steps=16, batch_size=512, learning_rate=1e-3, seed=1)
 model.learn(plays * game.n_agents)
 
-
-def policy(game, scenario, state, observation):
-    """Any callable with this signature can be scored, or play the other seats."""
-    rows = observation.reshape(-1, game.n_features)
-    return model.predict(rows, deterministic=True)[0].reshape(-1, game.n_agents, game.action_size)
-
-
-print(nashgrid.score(policy, game, scenarios=64))
+print(nashgrid.score(nashgrid.policies.sb3(model), game, scenarios=64))

@@ -4,8 +4,9 @@
     greedy()               each seat's best response to the others doing nothing
     random(seed)           uniform play
     constant(value)        the same action always
+    sb3(model)             a Stable-Baselines3 model that was trained on ``nashgrid.make_vec``
 
-All of them play every seat of any game, hold no state, can be pickled and compared, and do not
+The first four play every seat of any game, hold no state, can be pickled and compared, and do not
 depend on the batch they are called with.
 """
 
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 from nashgrid.envs.core.contract import Actions, Game
 from nashgrid.envs.core.random import hashed, stream, uniform
 
-__all__ = ["constant", "equilibrium", "greedy", "random"]
+__all__ = ["constant", "equilibrium", "greedy", "random", "sb3"]
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,25 @@ class Constant:
         return game.action(scenario, joint) if self.unit == "physical" else joint
 
 
+@dataclass(frozen=True, eq=False)
+class StableBaselines:
+    """One SB3 model in every seat, without exploration; see ``sb3``."""
+
+    model: Any
+
+    def __call__(
+        self, game: Game, scenario: Any, state: Any, observation: NDArray[np.float32]
+    ) -> Actions:
+        rows = observation.reshape(-1, observation.shape[-1])
+        actions, _ = self.model.predict(rows, deterministic=True)
+        shape: tuple[int, ...] = observation.shape[:2]
+        return (
+            actions.reshape(*shape, game.action_size)
+            if game.is_continuous
+            else (actions.reshape(shape))
+        )
+
+
 def equilibrium(solver: str | None = None) -> Equilibrium:
     """The game's reference (default: its first solver), also off the path of play."""
     return Equilibrium(solver)
@@ -119,6 +139,16 @@ def random(seed: int = 0) -> Random:
     if isinstance(seed, bool) or int(seed) != seed or seed < 0:
         raise ValueError(f"seed = {seed!r}: a whole number >= 0 is needed")
     return Random(int(seed))
+
+
+def sb3(model: Any) -> StableBaselines:
+    """A Stable-Baselines3 model as the policy of every seat: its ``predict``, deterministic.
+
+    The model sees one row per copy and seat, as it does in ``nashgrid.make_vec``.
+    """
+    if not callable(getattr(model, "predict", None)):
+        raise ValueError(f"sb3: {type(model).__name__} has no predict(); give a trained SB3 model")
+    return StableBaselines(model)
 
 
 def constant(

@@ -1,0 +1,168 @@
+"""What an experiment is: the schema of the YAML files and of the flags of ``nashgrid train``.
+
+Every field carries its meaning, which is also its help text, and its range. Unknown keys, numbers
+that are not finite and values out of range are refused; text that spells a number is read as one.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+HELD_OUT_SEED = 1_000_000_000  # far above the seeds that anyone gives by hand
+
+
+class Block(BaseModel):
+    """A frozen group of settings."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _true_is_not_one(cls, value: Any, info: ValidationInfo) -> Any:
+        """Lax validation would read ``seed: true`` as 1."""
+        if cls.model_fields[str(info.field_name)].annotation is not bool:
+            for item in value if isinstance(value, list | tuple) else [value]:
+                if isinstance(item, bool):
+                    raise ValueError(f"true and false are not allowed here (got {value!r})")
+        return value
+
+
+class Env(Block):
+    """Which game is played."""
+
+    id: str = Field(description="Id of the game, see `nashgrid envs`.")
+    preset: str | None = Field(
+        default=None, description="Named set of arguments, see `nashgrid show ID`; None: default."
+    )
+    arguments: dict[str, Any] = Field(
+        default_factory=dict, description="Arguments of the game that differ from the preset's."
+    )
+
+
+class Learner(Block):
+    """PPO: who learns, for how long, and with which hyperparameters."""
+
+    kind: Literal["shared", "independent"] = Field(
+        default="independent",
+        description="One network for all agents, or one network per agent, all learning at once.",
+    )
+    plays: int = Field(gt=0, description="Environment episodes in total.")
+    copies: int = Field(default=64, gt=0, description="Copies of the game played in one batch.")
+    n_steps: int = Field(default=16, gt=0, description="Rounds that a copy plays between updates.")
+    batch_size: int = Field(default=256, gt=1, description="Rows of a minibatch.")
+    n_epochs: int = Field(default=10, gt=0, description="Passes over the rows of an update.")
+    learning_rate: float = Field(default=1e-3, gt=0, description="Learning rate at the start.")
+    learning_rate_end: float = Field(
+        default=0.0, ge=0, description="Learning rate at the end; it falls linearly."
+    )
+    log_std_init: float = Field(
+        default=-1.0, ge=-10, le=2, description="Log of the policy's standard deviation at first."
+    )
+    log_std_rate: float = Field(
+        default=2.5,
+        gt=0,
+        description="Factor on the learning rate of the standard deviation. Too low, and "
+        "exploration outlasts the learning.",
+    )
+    clip_range: float = Field(default=0.2, gt=0, lt=1, description="PPO's clipping of the ratio.")
+    entropy: float = Field(default=0.0, ge=0, description="Weight of the entropy bonus.")
+    gamma: float = Field(default=1.0, ge=0, le=1, description="Discount per round.")
+    gae_lambda: float = Field(
+        default=0.95, ge=0, le=1, description="Weight of long advantage estimates."
+    )
+    hidden: tuple[Annotated[int, Field(gt=0)], ...] = Field(
+        default=(64, 64), description="Sizes of the hidden layers of policy and value network."
+    )
+    activation: Literal["tanh", "relu"] = Field(
+        default="tanh", description="Activation of the hidden layers."
+    )
+    reward_scale: Annotated[float, Field(gt=0)] | None = Field(
+        default=None,
+        description="Factor on the payoffs that the learner sees; None: 1 / the game's payoff "
+        "scale. Scores are always in the game's unit.",
+    )
+    checkpoint_every: int = Field(
+        default=20, gt=0, description="Updates between checkpoints; the last update makes one too."
+    )
+    validate_every: int = Field(
+        default=20,
+        ge=0,
+        description="Updates between scores of the policy for the learning curve; 0: none.",
+    )
+
+    @property
+    def rounds_per_update(self) -> int:
+        """Rounds played between two updates, over all copies; each gives every agent a row."""
+        return self.copies * self.n_steps
+
+    @model_validator(mode="after")
+    def _numbers_fit_together(self) -> Self:
+        problems = []
+        if self.batch_size > self.rounds_per_update:
+            problems.append(
+                f"batch_size = {self.batch_size} exceeds the {self.rounds_per_update} rows of an "
+                f"update (copies = {self.copies} times n_steps = {self.n_steps})"
+            )
+        if self.learning_rate_end > self.learning_rate:
+            problems.append(
+                f"learning_rate_end = {self.learning_rate_end:g} exceeds learning_rate = "
+                f"{self.learning_rate:g}: the rate falls"
+            )
+        _refuse(problems)
+        return self
+
+
+class Score(Block):
+    """On what and how finely the learned policy is scored."""
+
+    scenarios: int = Field(default=512, gt=0, description="Held-out scenarios.")
+    seed: Seed = Field(
+        default=HELD_OUT_SEED,
+        description="Seed of the first held-out scenario, the others follow; disjoint from the "
+        "seeds of training.",
+    )
+    samples: int = Field(
+        default=64, gt=0, description="Samples of the executed policy in a scenario."
+    )
+    controls: bool = Field(
+        default=True,
+        description="Score the controls too: random, passive, greedy, untrained, best constant.",
+    )
+    solver: str | None = Field(
+        default=None, description="Solver of the reference; None: the game's Nash solver."
+    )
+
+
+class Experiment(Block):
+    """One training run and its score."""
+
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        max_length=100,
+        description="Name of the run and of its folder: letters, digits, '.', '_', '-'.",
+    )
+    seed: Seed = Field(default=1, description="Seed of training; copy c of the game has seed + c.")
+    env: Env
+    learner: Learner
+    score: Score = Field(default_factory=Score)
+
+    @model_validator(mode="after")
+    def _held_out_is_held_out(self) -> Self:
+        train = range(self.seed, self.seed + self.learner.copies)
+        held_out = range(self.score.seed, self.score.seed + self.score.scenarios)
+        problems = []
+        if train.start < held_out.stop and held_out.start < train.stop:
+            problems.append(
+                f"seeds of training, {train.start}..{train.stop - 1}, overlap with the held-out "
+                f"ones, {held_out.start}..{held_out.stop - 1}: change seed or score.seed"
+            )
+        _refuse(problems)
+        return self
+
+
+def _refuse(problems: list[str]) -> None:
+    if problems:
+        raise ValueError("; ".join(problems))

@@ -1,0 +1,103 @@
+"""Tables for a terminal, and plain values for JSON."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from nashgrid.baselines import Reference
+    from nashgrid.envs.core.contract import Game, SeedArray
+
+
+def columns(rows: Iterable[Sequence[Any]]) -> str:
+    """Rows as aligned columns, two spaces apart; columns of numbers are aligned to the right."""
+    table = [[_cell(value) for value in row] for row in rows]
+    if not table:
+        return ""
+    widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
+    right = [
+        len(table) > 1 and all(_is_number(row[i]) for row in table[1:])
+        for i in range(len(table[0]))
+    ]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if to_right else cell.ljust(width)
+            for cell, width, to_right in zip(row, widths, right, strict=True)
+        ).rstrip()
+        for row in table
+    )
+
+
+def feature_table(game: Game) -> str:
+    """The numbers of an observation with their physical ranges."""
+    rows = [(i, f.name, f.low, f.high, f.unit, f.meaning) for i, f in enumerate(game.features)]
+    return columns([("", "name", "low", "high", "unit", "meaning"), *rows])
+
+
+def metric_table(game: Game) -> str:
+    """The numbers of the infos."""
+    rows = [(m.name, "agent" if m.per_agent else "all", m.unit, m.meaning) for m in game.metrics]
+    return columns([("name", "one per", "unit", "meaning"), *rows])
+
+
+def solution_table(game: Game, seeds: SeedArray, reference: Reference) -> str:
+    """Profiles, payoffs and certificates of a reference, one line a scenario."""
+    certificate = reference.certificate
+    payoffs = [f"payoff {agent}" for agent in game.agents]
+    header = ["seed", *game.agents, *payoffs, "welfare", "gap", ""]
+    rows = [
+        [
+            int(seed),
+            *reference.profile[b],
+            *reference.payoffs[b],
+            reference.welfare[b],
+            certificate.gap[b],
+            "" if certificate.holds[b] else "gap too large",
+        ]
+        for b, seed in enumerate(seeds)
+    ]
+    return (
+        f"{reference.concept} ({certificate.status}), actions in physical units, payoffs in "
+        f"{game.payoff_unit}\n\n{columns([header, *rows])}\n\n"
+        f"gap: what the certificate leaves open, at most {certificate.tolerance:.3g}; "
+        f"solved in {certificate.seconds:.2g} s"
+    )
+
+
+def plain(value: Any) -> Any:
+    """The value in terms of JSON: dataclasses become dicts, arrays lists, nan and inf null."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {f.name: plain(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        return plain(value.tolist())
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, str | int):
+        return value
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"a {type(value).__name__} has no form in JSON")
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float | np.floating):
+        return f"{value:.5g}"
+    return str(value)
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell.replace(",", ""))
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,214 @@
+"""The command line: what it prints, what it refuses, and with which exit status."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import nashgrid
+from nashgrid.cli import COMMANDS, main
+from nashgrid.configs import load_experiment
+
+TINY = [
+    "--learner.plays=2048",
+    "--learner.n-epochs=1",
+    "--score.scenarios=4",
+    "--score.samples=4",
+]
+
+
+def usage_error(args: list[str]) -> int:
+    with pytest.raises(SystemExit) as caught:
+        main(args)
+    return caught.value.code
+
+
+@pytest.mark.parametrize("args", [[], *([name] for name in COMMANDS)], ids=" ".join)
+def test_help_explains_each_option(args, capsys):
+    assert usage_error([*args, "--help"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("usage: nashgrid")
+    assert "(no description" not in printed
+    assert len(printed.splitlines()) >= 6
+
+
+def test_no_command_prints_the_help(capsys):
+    assert usage_error([]) == 0
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in COMMANDS)
+
+
+def test_version_is_the_version_of_the_package(capsys):
+    assert usage_error(["--version"]) == 0
+    assert capsys.readouterr().out == f"nashgrid {nashgrid.__version__}\n"
+
+
+def test_help_of_train_shows_the_values_of_the_named_experiment(capsys):
+    usage_error(["train", "duopoly", "--help"])
+    shown = capsys.readouterr().out
+    plays = load_experiment("duopoly", check_game=False).learner.plays
+    assert f"(default: {plays})" in shown and "(default: oligopoly-v0)" in " ".join(shown.split())
+
+
+def test_envs_lists_every_game_with_its_presets(capsys):
+    assert main(["envs", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["id"] for row in rows] == nashgrid.envs.ids()
+    assert main(["envs"]) == 0
+    text = capsys.readouterr().out
+    for row in rows:
+        assert row["presets"] and all(name in text for name in [row["id"], *row["presets"]])
+
+
+@pytest.mark.parametrize("id", nashgrid.envs.ids())
+def test_show_prints_page_observation_and_infos(id, capsys):
+    game = nashgrid.game(id)
+    assert main(["show", id]) == 0
+    text = capsys.readouterr().out
+    assert "**Reference.**" in text
+    assert all(f.name in text and f.meaning in text for f in game.features)
+    assert all(m.name in text and m.meaning in text for m in game.metrics)
+    assert main(["show", id, "--json"]) == 0
+    page = json.loads(capsys.readouterr().out)
+    assert page["agents"] == list(game.agents) and len(page["features"]) == game.n_features
+
+
+def test_solve_prints_the_textbook_duopoly(capsys):
+    # a=120, b=1/2, c=(10, 12): q_i = (a - 2 c_i + c_j) / (3 b)
+    assert main(["solve", "oligopoly-v0", "--preset", "duopoly", "--scenarios=2", "--json"]) == 0
+    solved = json.loads(capsys.readouterr().out)
+    np.testing.assert_allclose(solved["profile"], [[224 / 3, 212 / 3]] * 2, rtol=1e-9)
+    assert solved["seeds"] == [0, 1] and solved["concept"] == "nash"
+    assert main(["solve", "oligopoly-v0", "--preset", "duopoly", "--scenarios=1"]) == 0
+    text = capsys.readouterr().out
+    assert "74.667" in text and "70.667" in text and "gap" in text
+
+
+def test_solve_takes_arguments_of_the_game(capsys):
+    # firm_0 leads: (112, 52)
+    args = ["solve", "oligopoly-v0", "--arguments.order", "sequential", "--scenarios=1", "--json"]
+    assert main([*args, "--preset=duopoly"]) == 0
+    solved = json.loads(capsys.readouterr().out)
+    np.testing.assert_allclose(solved["profile"], [[112, 52]], rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        (["show", "oligopoly"], "did you mean 'oligopoly-v0'"),
+        (["solve", "oligopoly-v0", "--preset", "duoply"], "did you mean 'duopoly'"),
+        (["solve", "oligopoly-v0", "--solver", "carte"], "did you mean 'cartel'"),
+        (["solve", "oligopoly-v0", "--arguments.slop", "1"], "did you mean 'slope'"),
+        (["solve", "oligopoly-v0", "--scenarios", "0"], "at least one"),
+        (["solve", "oligopoly-v0", "--seed", "-1"], "from 0"),
+        (["train", "duoply"], "did you mean 'duopoly'"),
+        (["train", "duopoly", "--learner.gamma", "1.5"], "learner.gamma: "),
+        (["train", "duopoly", "--env.arguments.ordr", "x"], "did you mean 'order'"),
+        (["score", "no_such_run"], "no run 'no_such_run'"),
+        (["report", "no_such_run"], "no run 'no_such_run'"),
+        (["bench", "no_such_benchmark"], "benchmark"),
+        (["bench", "--copies", "0"], "at least one"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_errors_are_one_message_and_exit_status_1(args, told, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(args) == 1
+    streams = capsys.readouterr()
+    assert streams.out == ""
+    assert streams.err.startswith("error: ") and told in streams.err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["trian", "duopoly"],
+        ["train"],
+        ["train", "duopoly", "--learner.plays", "many"],
+        ["train", "duopoly", "--learner.gama", "1"],
+        ["train", "duopoly", "--env.arguments.order"],
+        ["solve", "oligopoly-v0", "--arguments.slope", "[1"],
+        ["envs", "--arguments.slope", "1"],
+        ["--arguments.slope", "1"],
+    ],
+    ids=" ".join,
+)
+def test_usage_errors_exit_with_2(args, capsys):
+    assert usage_error(args) == 2
+    streams = capsys.readouterr()
+    assert streams.err and "Traceback" not in streams.err
+
+
+def test_command_in_a_shell_reports_on_stderr_without_traceback():
+    done = subprocess.run(
+        [sys.executable, "-m", "nashgrid", "show", "nothing-v0"], capture_output=True, text=True
+    )
+    assert done.returncode == 1 and done.stdout == ""
+    assert done.stderr.startswith("error: ") and "Traceback" not in done.stderr
+
+
+def test_interrupted_training_tells_how_to_go_on(capsys, monkeypatch, tmp_path):
+    import nashgrid.training
+
+    def interrupted(*_args, **_kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(nashgrid.training, "train", interrupted)
+    assert main(["train", "duopoly", "--seed", "3", "--out", str(tmp_path)]) == 130
+    told = capsys.readouterr().err
+    assert f"go on with: nashgrid train duopoly --seed 3 --out {tmp_path} --resume" in told
+
+
+def test_missing_extra_is_named(tmp_path):
+    code = (
+        "import sys; sys.modules['torch'] = None; from nashgrid.cli import main; "
+        f"sys.exit(main(['train', 'duopoly', '--out', {str(tmp_path)!r}]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ") and "pip install 'nashgrid[train]'" in done.stderr
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs")
+    assert main(["train", "duopoly", *TINY, "--seed", "7", "--out", str(out), "--quiet"]) == 0
+    return out / "duopoly"
+
+
+def test_train_saves_the_resolved_experiment(run_folder):
+    saved = load_experiment(run_folder / "config.yaml")
+    assert saved == load_experiment(
+        "duopoly",
+        {
+            "seed": 7,
+            "learner.plays": 2048,
+            "learner.n_epochs": 1,
+            "score.scenarios": 4,
+            "score.samples": 4,
+        },
+    )
+    assert (run_folder / "versions.json").is_file()
+
+
+def test_score_and_report_work_on_the_run(run_folder, capsys):
+    assert main(["score", str(run_folder), "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed and (run_folder / "score.json").is_file()
+    assert main(["score", str(run_folder), "--quiet"]) == 0
+    assert "NashConv" in capsys.readouterr().out
+    assert main(["report", str(run_folder)]) == 0
+    assert capsys.readouterr().out.startswith("report: ")
+    page = (run_folder / "report.html").read_text()
+    assert "<html" in page and "http://" not in page.replace("http://www.w3.org", "")
+
+
+def test_bench_measures_every_game(capsys, monkeypatch):
+    monkeypatch.setattr("nashgrid.benching.BLOCK_S", 0.001)
+    assert main(["bench", "--copies", "2", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [(row["id"], row["copies"]) for row in rows] == [(id, 2) for id in nashgrid.envs.ids()]
+    assert all(row["rate"] > 0 for row in rows)
