@@ -1,0 +1,1 @@
+"""The microgrid market on the IEEE 13-bus feeder."""

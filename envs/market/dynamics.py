@@ -1,0 +1,574 @@
+"""The microgrid market as a Game: parameters, draws, observation and the round."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nashgrid.envs.core.contract import (
+    BoolArray,
+    Feature,
+    FloatArray,
+    Game,
+    Metric,
+    Preset,
+    SeedArray,
+    Step,
+)
+from nashgrid.envs.core.errors import Problems
+from nashgrid.envs.core.random import stream
+from nashgrid.envs.market.instance import (
+    DEFAULT_SITES,
+    NETWORKS,
+    Instance,
+    Site,
+    checked_sites,
+    models,
+    network_arrays,
+)
+from nashgrid.envs.market.payoffs import SHARED, STEP_TOLERANCE_PU, outcomes
+from nashgrid.envs.physics.three_phase import BATCH_CAP, V_MIN_PU
+
+Number = float | tuple[float, float]  # a fixed number, or the interval it is drawn from
+PerMicrogrid = Number | tuple[Number, ...]  # one for all microgrids, or one for each
+
+STREAMS = np.array(
+    [
+        stream(f"market.{name}")
+        for name in ("load_factor", "source_v", "price", "multiple", "available", "cost", "slope")
+    ],
+    dtype=np.uint64,
+)
+_PAPER_SITES: tuple[Site, ...] = (  # shares of the microgrid's own load in the phases
+    ("675", 0.0, (480 / 838, 68 / 838, 290 / 838)),
+    ("mg2", 0.0, (185 / 443, 48 / 443, 210 / 443)),
+    ("mg3", 0.0, (125 / 273, 38 / 273, 110 / 273)),
+)
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Scenario of B copies; all of it is public. Its numbers have names below.
+
+    seed u64[B]; common f64[B, 6]: load factor, source voltage, energy price, loss price, worth of
+    a saved loss, loss without injection; offers f64[B, 3, N]: available power, cost, cost slope;
+    view f32[B, N, O]: the observation before the round; solved bool[B]: the power flow without
+    injection converged.
+    """
+
+    seed: SeedArray
+    common: FloatArray
+    offers: FloatArray
+    view: NDArray[np.float32]
+    solved: BoolArray
+
+    @property
+    def load_factor(self) -> FloatArray:
+        """f64[B], factor on all loads."""
+        return self.common[:, 0]
+
+    @property
+    def source_v_pu(self) -> FloatArray:
+        """f64[B], voltage at the root, times the taps of the network."""
+        return self.common[:, 1]
+
+    @property
+    def price_eur_per_mwh(self) -> FloatArray:
+        """f64[B], paid for energy."""
+        return self.common[:, 2]
+
+    @property
+    def loss_price_eur_per_mwh(self) -> FloatArray:
+        """f64[B], paid for a saved MWh of loss, shared among the agents."""
+        return self.common[:, 3]
+
+    @property
+    def loss_value_eur_per_mwh(self) -> FloatArray:
+        """f64[B], what a saved MWh of loss is worth in the welfare."""
+        return self.common[:, 4]
+
+    @property
+    def loss0_mw(self) -> FloatArray:
+        """f64[B], loss without injection."""
+        return self.common[:, 5]
+
+    @property
+    def available_mw(self) -> FloatArray:
+        """f64[B, N], the most that each agent can inject."""
+        return self.offers[:, 0]
+
+    @property
+    def cost_eur_per_mwh(self) -> FloatArray:
+        """f64[B, N], c1 in cost = c1 x + c2 x^2 / 2."""
+        return self.offers[:, 1]
+
+    @property
+    def cost_slope_eur_per_mw2h(self) -> FloatArray:
+        """f64[B, N], c2."""
+        return self.offers[:, 2]
+
+
+@dataclass(frozen=True)
+class Injections:
+    """State: rounds played t i64[B] and what was injected, x_mw f64[B, N] (0 before the round)."""
+
+    t: NDArray[np.int64]
+    x_mw: FloatArray
+
+
+@dataclass(frozen=True)
+class Market(Game):
+    """Microgrids sell power into an unbalanced feeder; the page is ``nashgrid.envs.market_v0``.
+
+    Drawn parameters are a number, an interval (low, high) from which each episode draws, or, where
+    a microgrid has its own, one of these for each microgrid.
+    """
+
+    network: Literal["flat", "taps", "paper_like"] = "flat"
+    connections: tuple[Site, ...] = DEFAULT_SITES
+    association: bool = False
+    split: tuple[float, ...] | None = None
+    physics: Literal["kernel", "pandapower"] = "kernel"
+    load_factor: Number = (0.8, 1.1)
+    source_v_pu: Number = (1.015, 1.03)
+    price_eur_per_mwh: Number = (50.0, 110.0)
+    loss_price_multiple: Number = (1.0, 5.0)
+    available_mw: PerMicrogrid = (1.0, 3.0)
+    cost_eur_per_mwh: PerMicrogrid = (20.0, 50.0)
+    cost_slope_eur_per_mw2h: PerMicrogrid = (5.0, 20.0)
+    shares: tuple[float, ...] | None = None
+    v_limits_pu: tuple[float, float] = (0.93, 1.05)
+    ampacity_606_a: float = 255.0
+    voltage_charge_eur_per_h_pu2: float = 200_000.0
+    overload_charge_eur_per_h: float = 10_000.0
+    kappa_mw: float | tuple[float, ...] | None = None
+
+    id = "market-v0"
+    pictures = "nashgrid.envs.market.pictures"
+    payoff_unit = "EUR/h"
+    welfare_metric = "welfare_eur_per_h"
+    action_size = 1
+    horizon = 1
+    default_preset = "flat"
+    presets = {
+        "flat": Preset("three microgrids, 1-3 MW each, source with equal phases"),
+        "binding": Preset(
+            "the same with 1.5-4 MW each: a limit is active at most equilibria",
+            {"available_mw": (1.5, 4.0)},
+        ),
+        "taps": Preset(
+            "the draws of flat behind a regulator with unequal taps (1.0375, 1, 1.0375)",
+            {"network": "taps", "source_v_pu": (0.9925, 1.0075)},
+        ),
+        "paper-like": Preset(
+            "a network near that of Tonha et al. (2021): loads at the microgrids, injection "
+            "proportional to own load per phase, limits reported but not charged",
+            {
+                "network": "paper_like",
+                "connections": _PAPER_SITES,
+                "association": True,
+                "split": (443 / 716, 273 / 716),
+                "load_factor": 1.0,
+                "source_v_pu": 1.0,
+                "voltage_charge_eur_per_h_pu2": 0.0,
+                "overload_charge_eur_per_h": 0.0,
+            },
+        ),
+        "g2": Preset(
+            "one fixed scenario with golden numbers: u_g = x_g + kappa_g LR(x), in MW",
+            {
+                "network": "taps",
+                "association": True,
+                "load_factor": 1.0,
+                "source_v_pu": 1.0,
+                "price_eur_per_mwh": 1.0,
+                "loss_price_multiple": 1.0,
+                "available_mw": (5.0, 2.5, 2.5),
+                "cost_eur_per_mwh": 0.0,
+                "cost_slope_eur_per_mw2h": 0.0,
+                "voltage_charge_eur_per_h_pu2": 0.0,
+                "overload_charge_eur_per_h": 0.0,
+                "kappa_mw": (8.0, 4.0, 4.0),
+            },
+        ),
+    }
+    metrics = (
+        Metric("injection_mw", True, "MW", "own injection x"),
+        Metric("energy_eur_per_h", True, "EUR/h", "own revenue minus own cost"),
+        Metric("loss_kw", False, "kW", "feeder loss"),
+        Metric("loss0_kw", False, "kW", "feeder loss without injection"),
+        Metric("loss_reduction", False, "1", "1 - loss / loss0"),
+        Metric("charge_eur_per_h", False, "EUR/h", "violation charge"),
+        Metric("v_min_pu", False, "pu", "lowest voltage of all bus-phases"),
+        Metric("v_max_pu", False, "pu", "highest voltage of all bus-phases"),
+        Metric("loading_max", False, "1", "highest current over ampacity of all line-phases"),
+        Metric("voltage_violation_pu", False, "pu", "largest distance outside the voltage limits"),
+        Metric("overload", False, "1", "largest loading above 1"),
+        Metric("failed", False, "1", "1 where the power flow did not converge"),
+        Metric("welfare_eur_per_h", False, "EUR/h", "energy of all, saved loss, minus charge"),
+    )
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    # ----- structure -----
+
+    @property
+    def n_microgrids(self) -> int:
+        return len(self.connections)
+
+    @cached_property
+    def agents(self) -> tuple[str, ...]:  # type: ignore[override]
+        if self.association:
+            return ("microgrid_1", "association_1")
+        return tuple(f"microgrid_{m + 1}" for m in range(self.n_microgrids))
+
+    @cached_property
+    def features(self) -> tuple[Feature, ...]:  # type: ignore[override]
+        n = len(self.agents)
+        out = []
+        for name, bounds, unit, meaning in zip(
+            ("available_mw", "cost", "cost_slope"),
+            self._agent_bounds,
+            ("MW", "EUR/MWh", "EUR/(MW^2 h)"),
+            ("available power P", "cost c1", "cost slope c2"),
+            strict=True,
+        ):
+            for k in range(n):
+                whose = "own" if k == 0 else f"{k} seat(s) after own, in a circle"
+                out.append(Feature(f"{name}_{k}", *bounds, unit, f"{meaning}, {whose}"))
+        price, multiple = _ends(self.price_eur_per_mwh), _ends(self.loss_price_multiple)
+        loss_price = (price[0] * multiple[0], price[1] * multiple[1])
+        out += [
+            Feature("load_factor", *_span(_ends(self.load_factor)), "1", "factor on all loads"),
+            Feature("source_v", *_span(_ends(self.source_v_pu)), "pu", "source voltage"),
+            Feature("price", *_span(price), "EUR/MWh", "energy price"),
+            Feature("loss_price", *_span(loss_price), "EUR/MWh", "price of a saved MWh of loss"),
+            Feature("role", 0.0, 1.0, "1", "1 for microgrid_1 (large), else 0"),
+            Feature("seat", 0.0, float(max(n - 1, 1)), "1", "own number"),
+            Feature("time_left", 0.0, 1.0, "1", "rounds left / horizon"),
+        ]
+        return tuple(out)
+
+    @cached_property
+    def state_features(self) -> tuple[Feature, ...]:  # type: ignore[override]
+        model = self.instance.model
+        volts = [Feature(f"v_{n}", 0.8, 1.2, "pu", f"voltage of {n}") for n in model.bus_phases]
+        loads = [
+            Feature(f"loading_{n}", 0.0, 2.0, "1", f"current over ampacity of {n}")
+            for n in model.line_phases
+        ]
+        high = self._agent_bounds[0][1]
+        sold = [Feature(f"x_{a}", 0.0, high, "MW", f"injection of {a}") for a in self.agents]
+        return (*volts, *loads, *sold)
+
+    @cached_property
+    def payoff_scale(self) -> float:  # type: ignore[override]
+        """Sum of what the microgrids would earn on energy alone at the middle of the draws,
+        plus half of kappa where it is given."""
+        price = _middle(_ends(self.price_eur_per_mwh))
+        total = 0.0
+        for m in range(self.n_microgrids):
+            p, c, d = (_middle(_ends(_of(v, m, self.n_microgrids))) for v in self._per_microgrid)
+            margin = max(price - c, 0.0)
+            x = min(p, margin / d) if d > 0 else p
+            total += (margin - 0.5 * d * x) * x
+        return max(total + 0.5 * price * sum(self._kappa or ()), 1.0)
+
+    @cached_property
+    def instance(self) -> Instance:
+        """The networks and constants that payoffs and solvers read."""
+        model, reference = models(self.network, self.connections, self.ampacity_606_a)
+        owner = [min(m, 1) if self.association else m for m in range(self.n_microgrids)]
+        sigma = self._kappa or self.shares or (1.0 / self.n_microgrids,) * self.n_microgrids
+        return Instance(
+            model=model,
+            reference=reference,
+            owner=np.array(owner, dtype=np.int64),
+            split=np.array(self._split),
+            shares=np.bincount(owner, weights=sigma).astype(np.float64),
+            limits=np.array(
+                [
+                    *self.v_limits_pu,
+                    self.voltage_charge_eur_per_h_pu2,
+                    self.overload_charge_eur_per_h,
+                ]
+            ),
+            engine=self.physics,
+            penalty=-self.payoff_scale,
+        )
+
+    # ----- dynamics -----
+
+    def draw(self, seeds: SeedArray) -> Conditions:
+        instance, n = self.instance, len(self.agents)
+        seeds = np.array(seeds, dtype=np.uint64)
+        copies = seeds.shape[0]
+        common, offers = np.empty((copies, 6)), np.empty((copies, 3, n))
+        view = np.empty((copies, n, len(self.features)), dtype=np.float32)
+        solved = np.empty(copies, dtype=bool)
+        scenario = Conditions(seeds, common, offers, view, solved)
+        all_solved = _draw_kernel()(
+            seeds, *self._draw_constants, STEP_TOLERANCE_PU, BATCH_CAP, V_MIN_PU,
+            common, offers, view, solved,
+        )  # fmt: skip
+        if not all_solved or instance.engine != "kernel":
+            again = ~solved if instance.engine == "kernel" else np.ones_like(solved)
+            flow = instance.reference.solve(
+                np.empty((int(again.sum()), 0)),
+                scenario.load_factor[again],
+                scenario.source_v_pu[again],
+                tolerance_pu=STEP_TOLERANCE_PU,
+                engine=instance.engine,  # type: ignore[arg-type]
+            )
+            scenario.loss0_mw[again], solved[again] = flow.loss_mw, flow.converged
+        if self._kappa:
+            # u = price (x + kappa LR): a saved MWh is worth price kappa / loss0
+            saved_mwh = scenario.price_eur_per_mwh / np.where(solved, scenario.loss0_mw, 1.0)
+            scenario.loss_price_eur_per_mwh[:] = saved_mwh
+            scenario.loss_value_eur_per_mwh[:] = saved_mwh * instance.shares.sum()
+        return scenario
+
+    def initial(self, scenario: Conditions) -> Injections:
+        return Injections(
+            np.zeros(scenario.seed.shape[0], dtype=np.int64), np.zeros(scenario.available_mw.shape)
+        )
+
+    def observe(self, scenario: Conditions, state: Injections) -> NDArray[np.float32]:
+        out = scenario.view.copy()
+        out[:, :, -1] = (1 - 2 * state.t)[:, None]
+        return out
+
+    def quantity(self, scenario: Conditions, actions: FloatArray) -> FloatArray:
+        return (0.5 * (actions[..., 0] + 1.0) * scenario.available_mw)[..., None]
+
+    def action(self, scenario: Conditions, quantity: FloatArray) -> FloatArray:
+        share = quantity[..., 0] / scenario.available_mw
+        return np.minimum(np.maximum(2.0 * share - 1.0, -1.0), 1.0)[..., None]
+
+    def step(self, scenario: Conditions, state: Injections, actions: FloatArray) -> Step:
+        x_mw = self.quantity(scenario, actions)[..., 0]
+        outcome = outcomes(self.instance, scenario, x_mw)
+        t = state.t + 1
+        metrics = {"injection_mw": x_mw.copy(), "energy_eur_per_h": outcome.energy}
+        metrics.update(zip(SHARED, outcome.shared, strict=True))
+        return Step(Injections(t, x_mw), outcome.payoff, t >= self.horizon, metrics)
+
+    def global_state(self, scenario: Conditions, state: Injections) -> NDArray[np.float32]:
+        """All observations, then voltages, loadings and injections; solves the power flow."""
+        instance = self.instance
+        flow = instance.model.solve(
+            instance.split * state.x_mw[:, instance.owner],
+            scenario.load_factor,
+            scenario.source_v_pu,
+            engine=instance.engine,  # type: ignore[arg-type]
+        )
+        physical = np.concatenate([flow.v_pu, flow.loading, state.x_mw], axis=1)
+        low, factor = self._state_map
+        extra = np.clip((physical - low) * factor - 1.0, -1.0, 1.0).astype(np.float32)
+        return np.concatenate([super().global_state(scenario, state), extra], axis=1)
+
+    # ----- constants -----
+
+    @property
+    def _per_microgrid(self) -> tuple[PerMicrogrid, PerMicrogrid, PerMicrogrid]:
+        return self.available_mw, self.cost_eur_per_mwh, self.cost_slope_eur_per_mw2h
+
+    @cached_property
+    def _kappa(self) -> tuple[float, ...] | None:
+        if isinstance(self.kappa_mw, (int, float)):
+            return (float(self.kappa_mw),) * self.n_microgrids
+        return self.kappa_mw
+
+    @cached_property
+    def _split(self) -> tuple[float, ...]:
+        """Share of its agent's injection at each microgrid."""
+        if not self.association:
+            return (1.0,) * self.n_microgrids
+        members = self.n_microgrids - 1
+        return (1.0, *(self.split or (1.0 / members,) * members))
+
+    @cached_property
+    def _draw_bounds(self) -> FloatArray:
+        """f64[4 + 3 M, 2]: the intervals in the order in which the kernel draws."""
+        m_all = self.n_microgrids
+        shared = (
+            self.load_factor,
+            self.source_v_pu,
+            self.price_eur_per_mwh,
+            self.loss_price_multiple,
+        )
+        rows = [_ends(v) for v in shared]
+        for values in self._per_microgrid:
+            rows += [_ends(_of(values, m, m_all)) for m in range(m_all)]
+        return np.array(rows)
+
+    @cached_property
+    def _agent_bounds(self) -> list[tuple[float, float]]:
+        """Ranges over all agents of available power, cost and cost slope."""
+        m_all = self.n_microgrids
+        split = np.array(self._split)
+        per = self._draw_bounds[4:].reshape(3, m_all, 2)
+        groups = [[0], list(range(1, m_all))] if self.association else [[m] for m in range(m_all)]
+        out = []
+        for kind in range(3):
+            ends = []
+            for group in groups:
+                a = split[group][:, None]
+                with np.errstate(divide="ignore"):
+                    part = per[kind, group] / a if kind == 0 else per[kind, group] * a**kind
+                ends.append(part.min(axis=0) if kind == 0 else part.sum(axis=0))
+            low, high = np.min(ends, axis=0)[0], np.max(ends, axis=0)[1]
+            out.append(_span((float(low), float(high))))
+        return out
+
+    @cached_property
+    def _draw_constants(self) -> tuple[Any, ...]:
+        instance = self.instance
+        bounds = self._draw_bounds
+        return (
+            STREAMS,
+            bounds[:, 0].copy(),
+            bounds[:, 1] - bounds[:, 0],
+            instance.owner,
+            instance.split,
+            *self._feature_map,
+            np.array(instance.reference.feeder.taps_pu),
+            network_arrays(instance.reference),
+        )
+
+    @cached_property
+    def _state_map(self) -> tuple[FloatArray, FloatArray]:
+        low = np.array([f.low for f in self.state_features])
+        high = np.array([f.high for f in self.state_features])
+        return low, 2.0 / (high - low)
+
+
+@cache
+def _draw_kernel() -> Any:
+    from nashgrid.envs.market.kernels import draw
+
+    return draw
+
+
+# ----- arguments -----
+
+
+def _check(game: Market) -> None:
+    found = Problems("market-v0")
+    for f in ("connections", "split", "shares", "v_limits_pu", "kappa_mw", *_INTERVALS):
+        object.__setattr__(game, f, _frozen(getattr(game, f)))
+    found.one_of("network", game.network, NETWORKS)
+    found.one_of("physics", game.physics, ("kernel", "pandapower"))
+    found.one_of("association", game.association, (False, True))
+    sites = checked_sites(found, game.network, game.connections)
+    microgrids = len(game.connections) if isinstance(game.connections, tuple) else 0
+    if sites:
+        object.__setattr__(game, "connections", sites)
+    if game.association is True and 0 < microgrids < 3:
+        found.add("association = True needs three microgrids or more: microgrid_1 stays alone")
+    if game.split is not None and _shares(found, "split", game.split, microgrids - 1):
+        if abs(sum(game.split) - 1.0) > 1e-9:
+            found.add(f"split = {game.split} must sum to 1")
+    if game.shares is not None and _shares(found, "shares", game.shares, microgrids, open_low=True):
+        if sum(game.shares) > 1.0 + 1e-9:
+            found.add(f"shares = {game.shares} sum to {sum(game.shares):g} (allowed: at most 1)")
+    if isinstance(game.kappa_mw, tuple):
+        _shares(found, "kappa_mw", game.kappa_mw, microgrids, high=1e6, open_low=True)
+    elif game.kappa_mw is not None:
+        found.number("kappa_mw", game.kappa_mw, 0.0, 1e6, open_low=True)
+    if game.kappa_mw is not None and game.shares is not None:
+        found.add("kappa_mw and shares are both given: kappa_mw takes the place of the shares")
+    for name, (low, high, open_low) in _INTERVALS.items():
+        value = getattr(game, name)
+        own = name in ("available_mw", "cost_eur_per_mwh", "cost_slope_eur_per_mw2h")
+        if own and isinstance(value, tuple) and not _is_interval(value):
+            if len(value) != microgrids:
+                found.add(
+                    f"{name} has {len(value)} entries; give a number, an interval (low, high), or "
+                    f"one of these for each of the {microgrids} microgrids"
+                )
+                continue
+            for m, entry in enumerate(value):
+                _check_interval(found, f"{name}[{m}]", entry, low, high, open_low)
+        else:
+            _check_interval(found, name, value, low, high, open_low)
+    if found.interval("v_limits_pu", game.v_limits_pu, 0.3, 2.0):
+        if game.v_limits_pu[0] == game.v_limits_pu[1]:
+            found.add(f"v_limits_pu = {game.v_limits_pu} leaves no room (allowed: low < high)")
+    found.number("ampacity_606_a", game.ampacity_606_a, 0.0, open_low=True)
+    for name in ("voltage_charge_eur_per_h_pu2", "overload_charge_eur_per_h"):
+        found.number(name, getattr(game, name), 0.0)
+    if game.physics == "pandapower" and game.network == "taps":
+        found.add(
+            "physics = 'pandapower' cannot represent the unequal taps of network = 'taps' "
+            "(allowed there: 'kernel'; or network = 'flat')"
+        )
+    found.raise_if_any()
+
+
+_INTERVALS = {  # name: lowest, highest, lowest excluded
+    "load_factor": (0.0, 10.0, False),
+    "source_v_pu": (0.5, 1.5, False),
+    "price_eur_per_mwh": (0.0, 1e6, True),
+    "loss_price_multiple": (0.0, 1e6, False),
+    "available_mw": (0.0, 1e3, True),
+    "cost_eur_per_mwh": (0.0, 1e6, False),
+    "cost_slope_eur_per_mw2h": (0.0, 1e6, False),
+}
+
+
+def _check_interval(
+    found: Problems, name: str, value: Any, low: float, high: float, open_low: bool
+) -> None:
+    if isinstance(value, tuple):
+        if found.interval(name, value, low, high) and open_low and value[0] <= low:
+            found.add(f"{name} = {value} must stay above {low:g}")
+    else:
+        found.number(name, value, low, high, open_low=open_low)
+
+
+def _shares(
+    found: Problems,
+    name: str,
+    values: Any,
+    length: int,
+    high: float = 1.0,
+    open_low: bool = False,
+) -> bool:
+    return found.numbers(name, values, length, low=0.0, high=high, open_low=open_low)
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(_frozen(v) for v in value) if isinstance(value, (list, tuple)) else value
+
+
+def _is_interval(value: Sequence[Any]) -> bool:
+    """Two bare numbers; anything else is one entry for each microgrid."""
+    return len(value) == 2 and not any(isinstance(v, tuple) for v in value)
+
+
+def _of(values: Any, m: int, microgrids: int) -> Number:
+    """The entry of microgrid m."""
+    return values[m] if isinstance(values, tuple) and not _is_interval(values) else values
+
+
+def _ends(value: Number) -> tuple[float, float]:
+    return (value[0], value[1]) if isinstance(value, tuple) else (value, value)
+
+
+def _middle(ends: tuple[float, float]) -> float:
+    return 0.5 * (ends[0] + ends[1])
+
+
+def _span(ends: tuple[float, float]) -> tuple[float, float]:
+    """Range of a feature: that of the draws; a number that never varies sits in the middle."""
+    low, high = ends
+    if low < high:
+        return low, high
+    return (0.0, 2.0 * low) if low > 0 else (-1.0, 1.0)

@@ -1,0 +1,138 @@
+"""From the market's arguments to the arrays that its kernels read: connections, feeders, limits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nashgrid.envs.core.contract import FloatArray
+from nashgrid.envs.core.errors import Problems
+from nashgrid.envs.networks import Feeder, ieee13
+from nashgrid.envs.physics import Connection, FeederModel, compile_feeder
+
+NETWORKS = ("flat", "taps", "paper_like")
+BALANCED = (1 / 3, 1 / 3, 1 / 3)
+LATERAL_CONFIG = "601"  # the conductor of the feeder's own three-phase laterals
+Site = tuple[str, float, tuple[float, float, float]]  # bus, length of an own lateral in m, shares
+
+DEFAULT_SITES: tuple[Site, ...] = (
+    ("675", 0.0, BALANCED),
+    ("mg2", 0.0, BALANCED),
+    ("mg3", 0.0, BALANCED),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Instance:
+    """A market with its networks compiled.
+
+    model       : the feeder with one connection per microgrid
+    reference   : the feeder whose loss is the one to be reduced; nothing is injected there
+    owner       : i64[M], the agent that each microgrid belongs to
+    split       : f64[M], share of the agent's injection at this microgrid
+    shares      : f64[N], sigma: the agents' shares in the priced loss reduction and in the charge
+    limits      : f64[4]: lowest and highest voltage, pu; voltage charge, EUR/h per pu^2; overload
+                  charge, EUR/h per (relative overload)^2
+    engine      : who solves the power flow, see FeederModel.solve
+    penalty     : payoff of every agent where the power flow fails, EUR/h (negative)
+    """
+
+    model: FeederModel
+    reference: FeederModel
+    owner: NDArray[np.int64]
+    split: FloatArray
+    shares: FloatArray
+    limits: FloatArray
+    engine: str
+    penalty: float
+
+    @cached_property
+    def network(self) -> tuple[NDArray[Any], ...]:
+        return network_arrays(self.model)
+
+    @cached_property
+    def taps_pu(self) -> FloatArray:
+        return np.array(self.model.feeder.taps_pu)
+
+    @property
+    def n_agents(self) -> int:
+        return self.shares.shape[0]
+
+
+def network_arrays(model: FeederModel) -> tuple[NDArray[Any], ...]:
+    """The constants of the sweep, in the order in which it takes them."""
+    a = model.arrays
+    return (
+        a.node_index,
+        a.node_coef,
+        a.port_index,
+        a.feed_index,
+        a.feed_coef,
+        a.v_node,
+        a.line_node,
+        a.line_coef,
+    )
+
+
+def models(
+    network: str, sites: Sequence[Site], ampacity_606_a: float
+) -> tuple[FeederModel, FeederModel]:
+    """The feeder with the microgrids, and the reference without their injection and their loads."""
+    feeder = ieee13(network, ampacity_606_a=ampacity_606_a)  # type: ignore[arg-type]
+    bare = ieee13(network, ampacity_606_a=ampacity_606_a, microgrid_loads=False)  # type: ignore[arg-type]
+    connections = []
+    for m, (bus, length_m, phase_share) in enumerate(sites):
+        if length_m > 0:
+            end = f"site{m + 1}"
+            feeder = feeder.with_lateral(end, bus, LATERAL_CONFIG, length_m)
+            bare = bare.with_lateral(end, bus, LATERAL_CONFIG, length_m)
+            bus = end
+        connections.append(Connection(bus, phase_share))
+    return compile_feeder(feeder, connections), compile_feeder(bare, ())
+
+
+def checked_sites(found: Problems, network: object, value: Any) -> tuple[Site, ...] | None:
+    """Sites from the user's list; None if something is wrong, which is then in ``found``."""
+    if isinstance(value, str) or not isinstance(value, Sequence) or not value:
+        found.add(
+            f"connections = {value!r} is not a list of sites; a site is a bus, or (bus, length_m), "
+            "or (bus, length_m, (share_a, share_b, share_c))"
+        )
+        return None
+    before = len(found.found)
+    feeder: Feeder | None = ieee13(network) if network in NETWORKS else None  # type: ignore[arg-type]
+    sites = [_checked_site(found, f"connections[{m}]", feeder, v) for m, v in enumerate(value)]
+    return tuple(s for s in sites if s) if len(found.found) == before else None
+
+
+def _checked_site(found: Problems, name: str, feeder: Feeder | None, value: Any) -> Site | None:
+    entry: Any = (value,) if isinstance(value, str) else value
+    if not isinstance(entry, Sequence) or not 1 <= len(entry) <= 3 or not isinstance(entry[0], str):
+        found.add(
+            f"{name} = {value!r} is not a site: give a bus, or (bus, length_m), or "
+            "(bus, length_m, (share_a, share_b, share_c))"
+        )
+        return None
+    given: list[Any] = list(entry)
+    bus, length_m, share = given + [0.0, BALANCED][len(given) - 1 :]
+    good = found.number(f"{name} length_m", length_m, 0.0, 20_000.0)
+    good &= found.numbers(f"{name} phase share", share, 3, low=0.0, high=1.0)
+    if not good or feeder is None:
+        return None
+    site = (bus, float(length_m), tuple(float(s) for s in share))
+    try:
+        at = feeder.bus(bus)
+        if length_m > 0 and at.phases != "abc":
+            raise ValueError(
+                f"a lateral of {LATERAL_CONFIG} needs three phases; bus {bus!r} has {at.phases!r}"
+            )
+        Connection(bus, site[2]).check(feeder)  # type: ignore[arg-type]
+    except ValueError as error:
+        found.add(f"{name}: {error}")
+        return None
+    return site  # type: ignore[return-value]

@@ -1,0 +1,268 @@
+"""The market's inner loops, compiled: draw, settle, play. Imported on demand, it loads numba.
+
+One row is one copy. Rows never read each other and every sum runs in one order, so a copy's numbers
+do not depend on how many copies there are.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from pathlib import Path
+
+import numpy as np
+from numba import njit
+
+from nashgrid.envs.core import random_kernels
+from nashgrid.envs.core.random_kernels import hash64, to_unit
+from nashgrid.envs.physics import simd
+from nashgrid.envs.physics import sweep as sweep_module
+from nashgrid.envs.physics.sweep import sweep
+
+BLOCK = 256  # rows per call of the sweep: its results stay in the cache until they are settled
+
+# columns of ``common``, of which the first four are drawn, and rows of ``offers``
+LOAD_FACTOR, SOURCE_V, PRICE, LOSS_PRICE, LOSS_VALUE, LOSS0_MW = range(6)
+AVAILABLE, COST, SLOPE = range(3)
+
+
+def _fingerprint(*modules: object) -> int:
+    """Hash of the sources that the kernels below compile in. numba's disk cache looks only at the
+    file of a function and at what it closes over; closing over this hash keeps it honest."""
+    digest = blake2b(digest_size=8)
+    for module in modules:
+        digest.update(Path(module.__file__).read_bytes())  # type: ignore[attr-defined]
+    return int.from_bytes(digest.digest(), "little") >> 2
+
+
+@njit(error_model="numpy")
+def extremes(values, row):
+    """Smallest and largest of a row of f64[B, n].
+
+    Two of each at a time, so that one need not wait for the other. NaN is not looked for: rows
+    whose power flow failed are dropped.
+    """
+    low = low_odd = high = high_odd = values[row, 0]
+    n = values.shape[1]
+    for j in range(1, n, 2):
+        odd = values[row, j]
+        even = values[row, min(j + 1, n - 1)]
+        low_odd = odd if odd < low_odd else low_odd
+        high_odd = odd if odd > high_odd else high_odd
+        low = even if even < low else low
+        high = even if even > high else high
+    return min(low, low_odd), max(high, high_odd)
+
+
+@njit(error_model="numpy")
+def violation_charge(v_pu, loading, row, limits):
+    """Charge of a row, eq. (4), and its physical measures.
+
+    v_pu f64[B, P], loading f64[B, L]; limits: lowest and highest voltage, pu; EUR/h per pu^2;
+    EUR/h per (relative overload)^2. Returns the charge, the lowest and the highest voltage and the
+    highest loading.
+    """
+    v_low, v_high = extremes(v_pu, row)
+    _, highest = extremes(loading, row)
+    charge = 0.0
+    if v_low < limits[0] or v_high > limits[1]:
+        squares = 0.0
+        for j in range(v_pu.shape[1]):
+            excess = max(limits[0] - v_pu[row, j], v_pu[row, j] - limits[1], 0.0)
+            squares += excess * excess
+        charge += limits[2] * squares
+    if highest > 1.0:
+        squares = 0.0
+        for j in range(loading.shape[1]):
+            excess = max(loading[row, j] - 1.0, 0.0)
+            squares += excess * excess
+        charge += limits[3] * squares
+    return charge, v_low, v_high, highest
+
+
+@njit(inline="always")
+def _scaled(value, low, factor):
+    """A feature in [-1, 1], as ``Game.scaled``."""
+    return min(max((value - low) * factor - 1.0, -1.0), 1.0)
+
+
+def _compiled(fingerprint: int):
+    @njit(cache=True, nogil=True, error_model="numpy")
+    def draw(seeds, streams, low, width, owner, split, feature_low, feature_factor, taps_pu,
+             network, tolerance_pu, cap, v_floor_pu, common, offers, view, solved):  # fmt: skip
+        """Scenarios and their loss without injection, written to common .. solved.
+
+        seeds u64[B]; streams u64[7]: load factor, source voltage, price, loss-price multiple, and
+        per microgrid available power, cost, cost slope; low, width f64[4 + 3 M]: intervals of the
+        draws; owner i64[M], split f64[M]: the agent of each microgrid and its share of the agent's
+        injection; feature_low, feature_factor f64[O]; network: arrays of the sweep, without
+        injection; common f64[B, 6], offers f64[B, 3, N], view f32[B, N, O], solved bool[B].
+        Returns whether all are solved.
+        """
+        fingerprint  # noqa: B018  part of the key of the disk cache
+        copies = seeds.shape[0]
+        microgrids = owner.shape[0]
+        n_agents = offers.shape[2]
+        first = np.uint64(0)
+        all_solved = True
+        block = min(BLOCK, copies)
+        p_mw = np.zeros((block, 0))
+        factor = np.empty((block, 1))
+        volts = np.empty((block, 3))
+        v_pu = np.empty((block, network[5].shape[0]))
+        loading = np.empty((block, network[6].shape[0]))
+        balance = np.empty((block, 3))
+        iterations = np.empty(block, dtype=np.int64)
+        seen = np.empty(3 * n_agents + 4, dtype=np.float32)
+        for b0 in range(0, copies, block):
+            rows = min(block, copies - b0)
+            for r in range(rows):
+                b = b0 + r
+                for i in range(4):
+                    unit = to_unit(hash64(seeds[b], streams[i], first))
+                    common[b, i] = low[i] + width[i] * unit
+                common[b, LOSS_PRICE] *= common[b, PRICE]
+                common[b, LOSS_VALUE] = common[b, PRICE]
+                for g in range(n_agents):
+                    offers[b, AVAILABLE, g] = np.inf
+                    offers[b, COST, g] = 0.0
+                    offers[b, SLOPE, g] = 0.0
+                for m in range(microgrids):
+                    g, a = owner[m], split[m]
+                    for i in range(3):
+                        j = 4 + i * microgrids + m
+                        unit = to_unit(hash64(seeds[b], streams[4 + i], np.uint64(m)))
+                        value = low[j] + width[j] * unit
+                        if i == COST:
+                            offers[b, i, g] += a * value
+                        elif i == SLOPE:
+                            offers[b, i, g] += a * a * value
+                        elif a > 0.0:
+                            offers[b, i, g] = min(offers[b, i, g], value / a)
+                factor[r, 0] = common[b, LOAD_FACTOR]
+                for phase in range(3):
+                    volts[r, phase] = common[b, SOURCE_V] * taps_pu[phase]
+            _sweep(network, p_mw[:rows], factor, volts, tolerance_pu, cap, v_pu, loading, balance,
+                   iterations)  # fmt: skip
+            for r in range(rows):
+                b = b0 + r
+                common[b, LOSS0_MW] = balance[r, 0]
+                solved[b] = balance[r, 1] < tolerance_pu and balance[r, 2] > v_floor_pu
+                all_solved &= solved[b]
+        n_offers = 3 * n_agents
+        for b in range(copies):
+            for i in range(3):  # the columns of one kind share their range
+                for g in range(n_agents):
+                    f = i * n_agents + g
+                    seen[f] = _scaled(offers[b, i, g], feature_low[f], feature_factor[f])
+            for i in range(4):
+                f = n_offers + i
+                seen[f] = _scaled(common[b, i], feature_low[f], feature_factor[f])
+            for g in range(n_agents):
+                f = 0
+                for i in range(0, n_offers, n_agents):
+                    for k in range(i + g, i + n_agents):
+                        view[b, g, f] = seen[k]
+                        f += 1
+                    for k in range(i, i + g):
+                        view[b, g, f] = seen[k]
+                        f += 1
+                for k in range(n_offers, n_offers + 4):
+                    view[b, g, k] = seen[k]
+                f = n_offers + 4
+                view[b, g, f] = 1.0 if g == 0 else -1.0
+                view[b, g, f + 1] = _scaled(g, feature_low[f + 1], feature_factor[f + 1])
+                view[b, g, f + 2] = 1.0
+        return all_solved
+
+    @njit(cache=True, nogil=True, error_model="numpy")
+    def settle(first, rows, each, loss_mw, v_pu, loading, x_mw, common, offers, shares, limits,
+               payoff, energy, shared):  # fmt: skip
+        """Payoffs and metrics of solved power flows, eq. (1) to (6).
+
+        Row r < rows of loss_mw f64[R], v_pu f64[R, P] and loading f64[R, L] is the flow of play
+        k = first + r, which belongs to scenario k // each. Writes row k of payoff, energy f64[K, N]
+        and column k of shared f64[11, K or more].
+        """
+        fingerprint  # noqa: B018
+        for r in range(rows):
+            k = first + r
+            b = k // each
+            price = common[b, PRICE]
+            loss0_mw = common[b, LOSS0_MW]
+            charge, v_low, v_high, highest = violation_charge(v_pu, loading, r, limits)
+            saved = loss0_mw - loss_mw[r]
+            pool = common[b, LOSS_PRICE] * saved - charge
+            total = 0.0
+            for g in range(x_mw.shape[1]):
+                x = x_mw[k, g]
+                own = (price - offers[b, COST, g] - 0.5 * offers[b, SLOPE, g] * x) * x
+                energy[k, g] = own
+                payoff[k, g] = own + shares[g] * pool
+                total += own
+            shared[0, k] = 1e3 * loss_mw[r]
+            shared[1, k] = 1e3 * loss0_mw
+            shared[2, k] = saved / loss0_mw
+            shared[3, k] = charge
+            shared[4, k] = v_low
+            shared[5, k] = v_high
+            shared[6, k] = highest
+            shared[7, k] = max(limits[0] - v_low, v_high - limits[1], 0.0)
+            shared[8, k] = max(highest - 1.0, 0.0)
+            shared[9, k] = 0.0
+            shared[10, k] = total + common[b, LOSS_VALUE] * saved - charge
+
+    @njit(cache=True, nogil=True, error_model="numpy")
+    def play(each, x_mw, owner, split, shares, limits, taps_pu, network, tolerance_pu, cap,
+             v_floor_pu, common, offers, drawn, payoff, energy, shared, solved):  # fmt: skip
+        """The power flow of every row and its settlement; row k belongs to scenario k // each.
+
+        drawn bool[B]: the scenario itself was solved. Writes payoff, energy f64[K, N]; shared
+        f64[11, K or more]; solved bool[K]. Returns whether all are solved.
+        """
+        fingerprint  # noqa: B018
+        plays = x_mw.shape[0]
+        microgrids = owner.shape[0]
+        all_solved = True
+        block = min(BLOCK, plays)
+        p_mw = np.empty((block, microgrids))
+        factor = np.empty((block, 1))
+        volts = np.empty((block, 3))
+        v_pu = np.empty((block, network[5].shape[0]))
+        loading = np.empty((block, network[6].shape[0]))
+        balance = np.empty((block, 3))
+        loss_mw = np.empty(block)
+        iterations = np.empty(block, dtype=np.int64)
+        for k0 in range(0, plays, block):
+            rows = min(block, plays - k0)
+            for r in range(rows):
+                k = k0 + r
+                b = k // each
+                for m in range(microgrids):
+                    p_mw[r, m] = split[m] * x_mw[k, owner[m]]
+                factor[r, 0] = common[b, LOAD_FACTOR]
+                for phase in range(3):
+                    volts[r, phase] = common[b, SOURCE_V] * taps_pu[phase]
+            _sweep(network, p_mw[:rows], factor, volts, tolerance_pu, cap, v_pu, loading, balance,
+                   iterations)  # fmt: skip
+            for r in range(rows):
+                k = k0 + r
+                b = k // each
+                ok = balance[r, 1] < tolerance_pu and balance[r, 2] > v_floor_pu and drawn[b]
+                solved[k] = ok
+                all_solved &= ok
+                loss_mw[r] = balance[r, 0]
+            settle(k0, rows, each, loss_mw, v_pu, loading, x_mw, common, offers, shares, limits,
+                   payoff, energy, shared)  # fmt: skip
+        return all_solved
+
+    return draw, settle, play
+
+
+@njit(inline="always")
+def _sweep(network, p_mw, factor, volts, tolerance_pu, cap, v_pu, loading, balance, iterations):
+    a0, a1, a2, a3, a4, a5, a6, a7 = network
+    sweep(a0, a1, a2, a3, a4, a5, a6, a7, p_mw, factor, volts, tolerance_pu, cap,
+          v_pu, loading, balance, iterations)  # fmt: skip
+
+
+draw, settle, play = _compiled(_fingerprint(random_kernels, simd, sweep_module))
