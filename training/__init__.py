@@ -1,0 +1,46 @@
+"""Learners: PPO with a shared policy and independent PPO. Needs the extra [train].
+
+train(experiment, folder)      train the learners of an experiment, resumably
+load_policy(folder)            the policy of a run
+untrained_policy(experiment, game)
+SharedPolicyVecEnv             a game as a VecEnv of Stable-Baselines3
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__all__ = [
+    "CheckpointError",
+    "LearnedPolicy",
+    "SharedPolicyVecEnv",
+    "load_policy",
+    "train",
+    "untrained_policy",
+]
+
+_LAZY = {
+    "CheckpointError": "checkpoint",
+    "LearnedPolicy": "policy",
+    "SharedPolicyVecEnv": "vec_env",
+    "load_policy": "policy",
+    "train": "ppo",
+    "untrained_policy": "policy",
+}
+
+if TYPE_CHECKING:
+    from nashgrid.training.checkpoint import CheckpointError
+    from nashgrid.training.policy import LearnedPolicy, load_policy, untrained_policy
+    from nashgrid.training.ppo import train
+    from nashgrid.training.vec_env import SharedPolicyVecEnv
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'nashgrid.training' has no attribute {name!r}")
+    return getattr(import_module(f"nashgrid.training.{_LAZY[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

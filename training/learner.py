@@ -1,0 +1,246 @@
+"""PPO of Stable-Baselines3, driven from outside.
+
+``learn()`` plays an environment on its own and so cannot train learners that learn at the same
+time. Here a learner is SB3's PPO without an environment: the loop in ``training.ppo`` plays, hands
+over the moves of its seats, and calls ``train()``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from stable_baselines3 import PPO
+from stable_baselines3.common.buffers import RolloutBuffer, RolloutBufferSamples
+from stable_baselines3.common.logger import Logger
+
+from nashgrid.envs.core.contract import FloatArray, Game
+from nashgrid.envs.core.random import hashed, stream, uniform
+from nashgrid.training.noise import key, normal, permutation, row_keys
+from nashgrid.training.policy import aligned, one_thread
+from nashgrid.training.vec_env import spaces_of
+
+if TYPE_CHECKING:
+    from nashgrid.configs.schema import Learner as Settings
+
+ADAM_EPS = 1e-5  # that of SB3's policies
+MOMENTS = ("exp_avg", "exp_avg_sq")  # Adam's names
+ACTIONS = stream("training.actions")
+HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
+ACTIVATIONS = {"tanh": torch.nn.Tanh, "relu": torch.nn.ReLU}
+
+
+@dataclass(frozen=True)
+class Moves:
+    """M moves of the seats of one learner: what PPO learns from.
+
+    observations f32[M, O]; actions f32[M, A] before clipping (choices: one column); others f32[M]
+    """
+
+    observations: NDArray[np.float32]
+    actions: NDArray[np.float32]
+    values: NDArray[np.float32]
+    log_probs: NDArray[np.float32]
+    advantages: NDArray[np.float32]
+    returns: NDArray[np.float32]
+
+
+class MovesBuffer(RolloutBuffer):
+    """Holds any number of moves; shuffles them by a counter hash."""
+
+    def fill(self, moves: Moves, order_key: np.uint64) -> None:
+        self.moves = moves
+        self.values, self.returns = moves.values, moves.returns  # train() reads these two
+        self.order_key, self.epoch = order_key, 0
+
+    def get(self, batch_size: int | None = None) -> Generator[RolloutBufferSamples, None, None]:
+        m = self.moves
+        columns = (m.observations, m.actions, m.values, m.log_probs, m.advantages, m.returns)
+        tensors = [torch.from_numpy(column) for column in columns]
+        count = len(m.values)
+        order = torch.from_numpy(permutation(key(int(self.order_key), self.epoch), count))
+        self.epoch += 1
+        size = batch_size or count
+        for start in range(0, count, size):
+            rows = order[start : start + size]
+            yield RolloutBufferSamples(*(tensor[rows] for tensor in tensors))
+
+
+class SeatPPO(PPO):
+    """PPO whose optimiser knows a factor on the learning rate for each group of parameters."""
+
+    def _update_learning_rate(self, optimizers: Any) -> None:
+        rate = self.lr_schedule(self._current_progress_remaining)
+        self.logger.record("train/learning_rate", rate)
+        for group in optimizers.param_groups:
+            group["lr"] = rate * group["factor"]
+
+
+class Learner:
+    """One network and the seats that it plays.
+
+    name   : "all" for a shared policy, else the name of the seat
+    seats  : i64[L], indices of the seats
+    """
+
+    def __init__(
+        self, name: str, seats: NDArray[np.int64], game: Game, settings: Settings, seed: int
+    ) -> None:
+        self.name = name
+        self.seats = seats
+        self.continuous = game.is_continuous
+        self.rows = settings.copies * len(seats)
+        self.keys = row_keys(key(seed, "actions", name), self.rows)
+        self.order_key = key(seed, "order", name)
+        first, last = settings.learning_rate, settings.learning_rate_end
+        self.model = SeatPPO(
+            "MlpPolicy",
+            env=None,  # type: ignore[arg-type]
+            learning_rate=lambda remaining: last + (first - last) * remaining,
+            n_steps=1,  # SB3 allocates a buffer of this size; ours brings its own arrays
+            batch_size=settings.batch_size,
+            n_epochs=settings.n_epochs,
+            gamma=settings.gamma,
+            gae_lambda=settings.gae_lambda,
+            clip_range=settings.clip_range,
+            ent_coef=settings.entropy,
+            rollout_buffer_class=MovesBuffer,
+            policy_kwargs={
+                "net_arch": list(settings.hidden),
+                "activation_fn": ACTIVATIONS[settings.activation],
+                "log_std_init": settings.log_std_init,
+            },
+            device="cpu",
+            _init_setup_model=False,
+        )
+        self.model.observation_space, self.model.action_space = spaces_of(game)
+        self.model.n_envs = 1
+        with one_thread(), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(key(seed, "weights", name)) >> 1)
+            self.model._setup_model()
+        self.model.set_logger(Logger(folder=None, output_formats=[]))
+        policy = self.model.policy
+        policy.set_training_mode(False)  # no layer has a mode, and none is switched later
+        spread = [p for n, p in policy.named_parameters() if n == "log_std"]
+        others = [p for n, p in policy.named_parameters() if n != "log_std"]
+        groups = [{"params": others, "factor": 1.0}]
+        if spread:
+            groups.append({"params": spread, "factor": settings.log_std_rate})
+        policy.optimizer = torch.optim.Adam(groups, lr=first, eps=ADAM_EPS, fused=True)
+
+    @torch.no_grad()
+    def play(
+        self, observations: NDArray[np.float32], round: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+        """Sampled actions f32[R, A], values f32[R] and log-probabilities f32[R].
+
+        round : number of the round since training began; it picks the random numbers
+        """
+        policy = self.model.policy
+        latent, latent_value = policy.mlp_extractor(aligned(observations))
+        values = policy.value_net(latent_value)[:, 0]
+        output = policy.action_net(latent)
+        seeds = hashed(self.keys, ACTIONS, np.full(self.rows, round, dtype=np.uint64))
+        if self.continuous:
+            noise = torch.from_numpy(normal(seeds, ACTIONS, output.shape[1]).astype(np.float32))
+            actions = output + noise * policy.log_std.exp()
+            log_probs = (-0.5 * noise * noise - policy.log_std - HALF_LOG_2PI).sum(dim=1)
+        else:
+            log_p = torch.log_softmax(output, dim=1)
+            chosen = torch.from_numpy(choose(log_p.exp().numpy(), uniform(seeds, ACTIONS, 1)))
+            actions = chosen[:, None].float()
+            log_probs = log_p.gather(1, chosen[:, None])[:, 0]
+        return actions.numpy(), values.numpy(), log_probs.numpy()
+
+    @torch.no_grad()
+    def values(self, observations: NDArray[np.float32]) -> NDArray[np.float32]:
+        """State values f32[R]."""
+        policy = self.model.policy
+        latent = policy.mlp_extractor.forward_critic(aligned(observations))
+        return policy.value_net(latent)[:, 0].numpy()
+
+    def learn(self, moves: Moves, update: int, remaining: float) -> dict[str, float]:
+        """One update of PPO; returns its diagnostics."""
+        if len(moves.values) < 2:
+            return {}  # advantages of a single move cannot be normalised
+        buffer = self.model.rollout_buffer
+        assert isinstance(buffer, MovesBuffer)
+        buffer.fill(moves, key(int(self.order_key), update))
+        self.model._current_progress_remaining = remaining
+        self.model.train()
+        values = self.model.logger.name_to_value
+        found = {name: float(values[name]) for name in sorted(values)}
+        self.model.logger.dump()
+        return found
+
+    def std(self) -> float:
+        """Mean standard deviation of the actions; nan for choices."""
+        if not self.continuous:
+            return math.nan
+        return float(self.model.policy.log_std.detach().exp().mean())
+
+    # ----- tensors, for checkpoints -----
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Copies of weights and of the optimiser's state, by name."""
+        policy = self.model.policy
+        out = {f"policy/{n}": t.numpy().copy() for n, t in policy.state_dict().items()}
+        for index, state in policy.optimizer.state_dict()["state"].items():
+            for name, value in state.items():
+                out[f"adam/{index}/{name}"] = value.numpy().copy()
+        return out
+
+    def load_arrays(self, arrays: dict[str, NDArray[Any]]) -> None:
+        """Continue from ``arrays()``.
+
+        Raises
+        ------
+        ValueError : tensors are missing, too many, or of another shape
+        """
+        policy = self.model.policy
+        tensors = {name: aligned(array) for name, array in arrays.items()}
+        weights = {n[7:]: t for n, t in tensors.items() if n.startswith("policy/")}
+        expected = policy.state_dict()
+        for name in sorted(set(weights) ^ set(expected)):
+            word = "unknown" if name in weights else "missing"
+            raise ValueError(f"{self.name}: tensor {name} is {word}")
+        for name, tensor in weights.items():
+            if tensor.shape != expected[name].shape:
+                raise ValueError(
+                    f"{self.name}: {name} has shape {tuple(tensor.shape)}, this experiment's "
+                    f"network needs {tuple(expected[name].shape)}"
+                )
+        policy.load_state_dict(weights)
+        optimizer = policy.optimizer.state_dict()
+        parameters = [p for group in policy.optimizer.param_groups for p in group["params"]]
+        state: dict[int, dict[str, torch.Tensor | None]] = {}
+        for index, parameter in enumerate(parameters):
+            shapes = {"step": torch.Size(())} | dict.fromkeys(MOMENTS, parameter.shape)
+            parts = {name: tensors.get(f"adam/{index}/{name}") for name in shapes}
+            if all(part is None for part in parts.values()):
+                continue  # a learner that has not moved yet has no optimiser state
+            for name, part in parts.items():
+                if part is None or part.shape != shapes[name]:
+                    raise ValueError(f"{self.name}: the optimiser's state of {index} does not fit")
+            state[index] = parts
+        policy.optimizer.load_state_dict(optimizer | {"state": state})
+
+
+def choose(probabilities: NDArray[np.float32], u: FloatArray) -> NDArray[np.int64]:
+    """i64[R]: the choice that each uniform number u f64[R, 1] falls on, from f32[R, K]."""
+    edges = np.cumsum(probabilities, axis=1, dtype=np.float64)
+    return (u * edges[:, -1:] >= edges[:, :-1]).sum(axis=1)
+
+
+def learners_of(game: Game, settings: Settings, seed: int) -> list[Learner]:
+    """One learner for all seats, or one for each."""
+    if settings.kind == "shared":
+        return [Learner("all", np.arange(game.n_agents), game, settings, seed)]
+    return [
+        Learner(name, np.array([i]), game, settings, seed) for i, name in enumerate(game.agents)
+    ]

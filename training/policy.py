@@ -1,0 +1,239 @@
+"""Learned policies: what a trained network plays, apart from how it learned."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from nashgrid.envs.core.contract import Actions, FloatArray, Game
+from nashgrid.envs.core.random import hashed, stream, uniform
+from nashgrid.training.noise import normal
+
+if TYPE_CHECKING:
+    from nashgrid.configs.schema import Experiment
+
+SAMPLE = stream("policy.sample")
+ROUND = stream("policy.round")
+NOISE = stream("policy.noise")
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One torch thread: sums then have one order, and small networks are faster."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def aligned(array: NDArray[Any]) -> torch.Tensor:
+    """A float32 copy in memory of torch's own, whose alignment never varies.
+
+    The last bit of a matrix product can depend on the alignment of its factors, and numpy does not
+    promise any.
+    """
+    return torch.tensor(np.asarray(array, dtype=np.float32))
+
+
+@dataclass(frozen=True)
+class Actor:
+    """The policy network of one learner.
+
+    seats   : i64[L], indices of the seats that it plays
+    layers  : (weight, bias) of each layer; the last one gives the mean of the actions, or logits
+    log_std : of the Gaussian, one per number of the action; None for choices
+    """
+
+    seats: NDArray[np.int64]
+    layers: tuple[tuple[torch.Tensor, torch.Tensor], ...]
+    activation: str
+    log_std: torch.Tensor | None
+
+    @property
+    def n_features(self) -> int:
+        return self.layers[0][0].shape[1]
+
+    @property
+    def n_outputs(self) -> int:
+        return self.layers[-1][0].shape[0]
+
+    @torch.no_grad()
+    def __call__(self, observations: NDArray[np.float32]) -> FloatArray:
+        """Mean actions or logits, f64[R, outputs], from f32[R, O]."""
+        bend = torch.tanh if self.activation == "tanh" else torch.relu
+        x = aligned(observations)
+        for weight, bias in self.layers[:-1]:
+            x = bend(torch.nn.functional.linear(x, weight, bias))
+        weight, bias = self.layers[-1]
+        return torch.nn.functional.linear(x, weight, bias).numpy().astype(np.float64)
+
+
+@dataclass(frozen=True)
+class LearnedPolicy:
+    """The deterministic policy of the learners: mean actions, clipped; the likeliest choices.
+
+    ``executed(seed)`` is the stochastic policy that was played in training. Its noise depends on
+    (scenario.seed, seed, seat, t) alone.
+
+    Raises
+    ------
+    ValueError : called on a game whose seats, observations or actions do not fit the networks
+    """
+
+    actors: tuple[Actor, ...]
+    sample: int | None = None
+
+    def executed(self, seed: int) -> LearnedPolicy:
+        return LearnedPolicy(self.actors, seed)
+
+    @property
+    def std(self) -> FloatArray:
+        """Standard deviation of the executed actions before clipping, f64[N, A]; 0 for choices."""
+        out: dict[int, FloatArray] = {}
+        for actor in self.actors:
+            width = actor.n_outputs if actor.log_std is not None else 1
+            std = np.zeros(width) if actor.log_std is None else actor.log_std.exp().numpy()
+            out |= {int(seat): std.astype(np.float64) for seat in actor.seats}
+        return np.stack([out[seat] for seat in sorted(out)])
+
+    def __call__(
+        self, game: Game, scenario: Any, state: Any, observation: NDArray[np.float32]
+    ) -> Actions:
+        self.check(game)
+        copies = observation.shape[0]
+        outputs = np.empty((copies, game.n_agents, self.actors[0].n_outputs))
+        with one_thread():
+            for actor in self.actors:
+                rows = observation[:, actor.seats].reshape(-1, game.n_features)
+                outputs[:, actor.seats] = actor(rows).reshape(copies, len(actor.seats), -1)
+        seeds = None if self.sample is None else noise_seeds(scenario.seed, self.sample, state.t)
+        if not game.is_continuous:
+            return _choices(outputs, seeds)
+        if seeds is not None:
+            outputs = outputs + self.std * normal(
+                seeds, NOISE, game.n_agents * game.action_size
+            ).reshape(outputs.shape)
+        return np.minimum(np.maximum(outputs, -1.0), 1.0)
+
+    def check(self, game: Game) -> None:
+        """Raise a ValueError unless the networks fit the game."""
+        first = self.actors[0]
+        seats = sorted(int(seat) for actor in self.actors for seat in actor.seats)
+        problems = []
+        if seats != list(range(game.n_agents)):
+            problems.append(f"plays {len(seats)} seat(s), the game has {game.n_agents}")
+        if first.n_features != game.n_features:
+            problems.append(f"sees {first.n_features} numbers, the game shows {game.n_features}")
+        kind = "continuous" if first.log_std is not None else "choices"
+        wanted = game.action_size if game.is_continuous else game.choices
+        if (kind == "continuous") != game.is_continuous or first.n_outputs != wanted:
+            found = "continuous" if game.is_continuous else "choices"
+            problems.append(
+                f"gives {first.n_outputs} {kind} per action, the game takes {wanted} {found}"
+            )
+        if problems:
+            raise ValueError(
+                f"the learned policy does not fit {game.id}: it {'; it '.join(problems)}. "
+                "Play it on the game (preset and arguments) that it was trained on"
+            )
+
+
+def noise_seeds(seeds: NDArray[np.uint64], sample: int, t: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """u64[B]: a key for each copy, sample and round."""
+    keys = hashed(seeds, SAMPLE, np.full(len(seeds), sample, dtype=np.uint64))
+    return hashed(keys, ROUND, t.astype(np.uint64))
+
+
+def _choices(logits: FloatArray, seeds: NDArray[np.uint64] | None) -> NDArray[np.int64]:
+    """i64[B, N]: the likeliest choices, or sampled ones."""
+    if seeds is None:
+        return logits.argmax(axis=-1)
+    edges = np.cumsum(np.exp(logits - logits.max(axis=-1, keepdims=True)), axis=-1)
+    u = uniform(seeds, NOISE, logits.shape[1])[:, :, None]
+    return (u * edges[..., -1:] >= edges[..., :-1]).sum(axis=-1)
+
+
+def actor_of(
+    seats: NDArray[np.int64], weights: Mapping[str, NDArray[Any]], activation: str
+) -> Actor:
+    """The policy network among the weights of an SB3 model, as named by its ``state_dict``.
+
+    Raises
+    ------
+    ValueError : the weights are not those of such a network
+    """
+    layers: list[tuple[torch.Tensor, torch.Tensor]] = []
+    try:
+        depth = sum(name.startswith("mlp_extractor.policy_net.") for name in weights) // 2
+        names = [f"mlp_extractor.policy_net.{2 * k}" for k in range(depth)] + ["action_net"]
+        for name in names:
+            weight, bias = weights[f"{name}.weight"], weights[f"{name}.bias"]
+            if weight.ndim != 2 or bias.shape != weight.shape[:1]:
+                raise ValueError(f"{name} has shapes {weight.shape} and {bias.shape}")
+            if layers and layers[-1][0].shape[0] != weight.shape[1]:
+                raise ValueError(f"{name} does not follow on the layer before")
+            layers.append((aligned(weight), aligned(bias)))
+        log_std = aligned(weights["log_std"]) if "log_std" in weights else None
+        if log_std is not None and log_std.shape != layers[-1][1].shape:
+            raise ValueError(f"log_std has shape {tuple(log_std.shape)}")
+    except KeyError as error:
+        raise ValueError(f"tensor {error} is missing") from None
+    return Actor(seats, tuple(layers), activation, log_std)
+
+
+def load_policy(folder: str | Path, checkpoint: str | Path | None = None) -> LearnedPolicy:
+    """The policy of a run, from its last checkpoint or from the given one (path or file name).
+
+    Raises
+    ------
+    CheckpointError   : a damaged, foreign or hostile file
+    FileNotFoundError : no such run or checkpoint
+    """
+    from nashgrid.training.checkpoint import CheckpointError, latest, read
+
+    folder = Path(folder)
+    if checkpoint is None:
+        path = latest(folder)
+    else:
+        path = Path(checkpoint)
+        path = path if path.is_file() else folder / "checkpoints" / path
+    saved = read(path)
+    activation = saved.settings["activation"]
+    try:
+        actors = tuple(
+            actor_of(np.array(seats), saved.part(f"{name}/policy/"), activation)
+            for name, seats in saved.learners.items()
+        )
+    except ValueError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    return LearnedPolicy(actors)
+
+
+def untrained_policy(experiment: Experiment, game: Game) -> LearnedPolicy:
+    """The policy that training of the experiment starts from: the control of every score."""
+    from nashgrid.training.learner import learners_of
+
+    return policy_of(learners_of(game, experiment.learner, experiment.seed), experiment)
+
+
+def policy_of(learners: Any, experiment: Experiment) -> LearnedPolicy:
+    """A copy of what the learners play now."""
+    return LearnedPolicy(
+        tuple(
+            actor_of(
+                learner.seats,
+                {k: v.numpy() for k, v in learner.model.policy.state_dict().items()},
+                experiment.learner.activation,
+            )
+            for learner in learners
+        )
+    )

@@ -1,0 +1,297 @@
+"""PPO for games: a shared policy, or independent learners that learn at the same time.
+
+One loop serves both. An update plays some rounds in all copies, with every learner sampling the
+actions of its own seats, and then every learner learns from its own moves.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nashgrid.envs import make_game
+from nashgrid.envs.core.contract import FloatArray, Game
+from nashgrid.envs.core.copies import Copies
+from nashgrid.training.board import Board
+from nashgrid.training.checkpoint import Checkpoint, CheckpointError, save, write_whole
+from nashgrid.training.learner import learners_of
+from nashgrid.training.policy import LearnedPolicy, one_thread, policy_of
+from nashgrid.training.rollout import Rollout, play_rounds
+from nashgrid.training.run import Curve, is_finished, open_run, seconds_before
+
+if TYPE_CHECKING:
+    from nashgrid.configs.schema import Experiment
+
+Validate = Callable[[LearnedPolicy], Mapping[str, float]]
+
+
+@dataclass(frozen=True)
+class Counters:
+    """update: updates made; plays: episodes ended; rounds: per copy; agent_steps: moves."""
+
+    update: int = 0
+    plays: int = 0
+    rounds: int = 0
+    agent_steps: int = 0
+
+
+def train(
+    experiment: Experiment,
+    folder: str | Path,
+    resume: bool = False,
+    progress: bool = True,
+    validate: Validate | None = None,
+) -> Path:
+    """Train the learners of an experiment and return the folder of the run.
+
+    folder   : of this run; made if need be
+    resume   : go on from its last checkpoint; the weights become those of an uninterrupted run
+    progress : show a bar, and the counts at the end
+    validate : scores of the deterministic policy for the learning curve, by name, called every
+               ``learner.validate_every`` updates; it does not influence learning
+
+    Raises
+    ------
+    ValueError        : settings that do not fit the game
+    FileExistsError   : the folder is in use
+    FileNotFoundError : nothing to resume
+    CheckpointError   : a checkpoint is damaged, hostile or of another experiment
+    OSError           : a file could not be written; the last checkpoint is untouched
+    """
+    game = make_game(experiment.env.id, experiment.env.preset, **experiment.env.arguments)
+    if experiment.learner.n_steps < game.horizon and not game.is_simultaneous:
+        raise ValueError(
+            f"learner.n_steps = {experiment.learner.n_steps} is less than the {game.horizon} "
+            f"rounds of {game.id}, whose agents take turns: a move's outcome would come too late"
+        )
+    folder = Path(folder)
+    saved = open_run(experiment, folder, resume)
+    if saved is not None and is_finished(folder):
+        if progress:
+            print(f"{folder} is finished: nothing to resume")
+        return folder
+    try:
+        with one_thread(), closing(Training(experiment, game, folder, saved, validate)) as training:
+            training.run(progress)
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        reason = f"cannot write the records of the run ({error.strerror}); checkpoints are untouched"
+        raise OSError(error.errno, reason, str(folder)) from error
+    return folder
+
+
+def updates_of(experiment: Experiment, game: Game) -> int:
+    """Updates that it takes to play at least ``learner.plays`` episodes of full length."""
+    settings = experiment.learner
+    return math.ceil(settings.plays * game.horizon / settings.rounds_per_update)
+
+
+class Training:
+    """Learners, copies and counters of a run between its start, or a checkpoint, and its end."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        game: Game,
+        folder: Path,
+        saved: Checkpoint | None,
+        validate: Validate | None,
+    ) -> None:
+        self.experiment, self.game, self.folder = experiment, game, folder
+        self.validate = validate
+        self.learners = learners_of(game, experiment.learner, experiment.seed)
+        self.copies = Copies(game, experiment.learner.copies)
+        self.copies.reset(experiment.seed)
+        self.running = np.zeros((experiment.learner.copies, game.n_agents))
+        self.done = Counters()
+        if saved is not None:
+            self._load(saved)
+        self.updates = updates_of(experiment, game)
+        self.held_out = game.draw(np.array([experiment.score.seed], dtype=np.uint64))
+        self.seconds = seconds_before(folder) if saved is not None else 0.0
+        self.curve = Curve(folder, None if saved is None else self.done.update)
+        self.board = Board(folder / "tensorboard", purge_step=self.done.update + 1)
+
+    def run(self, progress: bool) -> None:
+        """Make all updates that are left, with checkpoints on the way and at the end."""
+        started, before = time.perf_counter(), self.seconds
+        every = self.experiment.learner.checkpoint_every
+        if self.done.update == 0:
+            self._record({}, {})
+        with self._bar(progress) as bar:
+            while self.done.update < self.updates:
+                rollout, found = self.update()
+                self._record(self._payoffs(rollout), found)
+                self.seconds = before + time.perf_counter() - started
+                if self.done.update % every == 0 or self.done.update == self.updates:
+                    self.save()
+                if bar is not None:
+                    bar.set_postfix_str(self._means(rollout), refresh=False)
+                    bar.update(len(rollout.payoffs))
+        self._summarise()  # once more: a kill may have come between last checkpoint and summary
+        if progress:
+            env_steps = self.done.rounds * self.copies.copies
+            print(
+                f"{self.done.plays:,} plays: {env_steps:,} env-steps, {self.done.agent_steps:,} "
+                f"agent-steps, {self.done.update:,} updates in {self.seconds:,.1f} s"
+            )
+
+    def update(self) -> tuple[Rollout, dict[str, float]]:
+        """Play, then let every learner learn; returns what was played and PPO's diagnostics."""
+        settings = self.experiment.learner
+        scale = settings.reward_scale or 1.0 / self.game.payoff_scale
+        rollout = play_rounds(
+            self.copies,
+            self.learners,
+            settings.n_steps,
+            self.done.rounds,
+            self.running,
+            scale,
+            settings.gamma,
+            settings.gae_lambda,
+        )
+        remaining = 1.0 - self.done.update / self.updates
+        found: dict[str, float] = {}
+        for learner, moves in zip(self.learners, rollout.moves, strict=True):
+            diagnostics = learner.learn(moves, self.done.update, remaining)
+            found |= {f"{name}/{learner.name}": value for name, value in diagnostics.items()}
+        self.running = rollout.running
+        self.done = Counters(
+            self.done.update + 1,
+            self.done.plays + len(rollout.payoffs),
+            self.done.rounds + settings.n_steps,
+            self.done.agent_steps + rollout.moved,
+        )
+        return rollout, found
+
+    # ----- records -----
+
+    def _record(self, payoffs: dict[str, float], found: dict[str, float]) -> None:
+        done = self.done
+        policy = policy_of(self.learners, self.experiment)
+        names = [f"payoff_{agent}" for agent in self.game.agents]
+        curves = dict.fromkeys(names, math.nan) | payoffs
+        curves |= {f"std_{learner.name}": learner.std() for learner in self.learners}
+        curves |= first_moves(self.game, self.held_out, policy)
+        every = self.experiment.learner.validate_every
+        if self.validate is not None and every > 0:
+            if done.update % every == 0 or done.update == self.updates:
+                curves |= {name: float(value) for name, value in self.validate(policy).items()}
+        counts = {
+            "update": done.update,
+            "plays": done.plays,
+            "env_steps": done.rounds * self.copies.copies,
+            "agent_steps": done.agent_steps,
+        }
+        self.curve.add(counts | curves)
+        shown = {k: v for k, v in (curves | found).items() if not math.isnan(v)}
+        self.board.add(shown, done.update)
+
+    def _payoffs(self, rollout: Rollout) -> dict[str, float]:
+        if len(rollout.payoffs) == 0:
+            return {}
+        means = rollout.payoffs.mean(axis=0)
+        return {f"payoff_{a}": float(m) for a, m in zip(self.game.agents, means, strict=True)}
+
+    def _means(self, rollout: Rollout) -> str:
+        means = self._payoffs(rollout)
+        if len(means) > 4:
+            means = {"payoff": sum(means.values()) / len(means)}
+        shown = ", ".join(f"{k.removeprefix('payoff_')} {v:.4g}" for k, v in means.items())
+        return f"{shown} {self.game.payoff_unit}" if shown else ""
+
+    @contextmanager
+    def _bar(self, progress: bool) -> Iterator[Any]:
+        if not progress:
+            yield None
+            return
+        from tqdm import tqdm
+
+        total = self.updates * self.experiment.learner.rounds_per_update // self.game.horizon
+        with tqdm(
+            desc=self.experiment.name,
+            total=total,
+            initial=self.done.plays,
+            unit=" plays",
+            smoothing=0.05,
+            dynamic_ncols=True,
+        ) as bar:
+            yield bar
+
+    # ----- checkpoints -----
+
+    def save(self) -> None:
+        """Write a checkpoint of everything that the rest of the run depends on."""
+        self.curve.secure()
+        arrays = {f"copies/{name}": a for name, a in self.copies.arrays().items()}
+        arrays["running"] = self.running
+        for learner in self.learners:
+            arrays |= {f"{learner.name}/{name}": a for name, a in learner.arrays().items()}
+        meta = {
+            "experiment": self.experiment.model_dump(mode="json"),
+            "learners": {x.name: [int(seat) for seat in x.seats] for x in self.learners},
+        } | vars(self.done)
+        save(self.folder, self.done.update, Checkpoint(meta, arrays))
+        self.board.flush()
+        self._summarise()
+
+    def _summarise(self) -> None:
+        summary = vars(self.done) | {
+            "env_steps": self.done.rounds * self.copies.copies,
+            "updates": self.updates,
+            "seconds": round(self.seconds, 3),
+            "finished": self.done.update >= self.updates,
+        }
+        write_whole(self.folder / "training.json", (json.dumps(summary, indent=2) + "\n").encode())
+
+    def _load(self, saved: Checkpoint) -> None:
+        try:
+            self.copies.load_arrays(saved.part("copies/"))
+            self.running = np.array(saved.arrays["running"], dtype=np.float64)
+            if self.running.shape != (self.copies.copies, self.game.n_agents):
+                raise ValueError(f"payoffs so far have shape {self.running.shape}")
+            for learner in self.learners:
+                learner.load_arrays(saved.part(f"{learner.name}/"))
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(
+                f"the last checkpoint in {self.folder} does not fit: {error}"
+            ) from error
+        names = ("update", "plays", "rounds", "agent_steps")
+        self.done = replace(self.done, **{name: saved.meta[name] for name in names})
+
+    def close(self) -> None:
+        self.curve.close()
+        self.board.close()
+
+
+def first_moves(game: Game, scenario: Any, policy: LearnedPolicy) -> dict[str, float]:
+    """The first move of every seat in one scenario, in physical units, by the policy's play."""
+    if not game.is_continuous:
+        return {}
+    moves: FloatArray = np.full((game.n_agents, game.action_size), math.nan)
+    state = game.initial(scenario)
+    for _ in range(game.horizon):
+        actions = policy(game, scenario, state, game.observe(scenario, state))
+        new = game.acting(state)[0] & np.isnan(moves[:, 0])
+        moves[new] = game.quantity(scenario, actions)[0][new]
+        if not np.isnan(moves).any():
+            break
+        step = game.step(scenario, state, actions)
+        if step.terminated[0]:
+            break
+        state = step.state
+    names = [
+        f"quantity_{agent}" + (f"_{k}" if game.action_size > 1 else "")
+        for agent in game.agents
+        for k in range(game.action_size)
+    ]
+    return dict(zip(names, moves.ravel().tolist(), strict=True))
