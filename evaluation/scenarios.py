@@ -1,0 +1,62 @@
+"""Scenarios to score on, with the references that they are scored against."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from nashgrid.baselines import Reference, solve, solvers
+from nashgrid.configs.schema import HELD_OUT_SEED
+from nashgrid.envs.core.contract import Game, SeedArray
+from nashgrid.envs.core.copies import episode_seeds
+
+VALIDATION_SEED = 2_000_000_000  # disjoint from held-out and training scenarios
+OPTIMA = ("welfare", "competitive")  # solvers whose outcome has the largest welfare
+
+
+@dataclass(frozen=True)
+class Scenarios:
+    """Scenarios with what they are scored against.
+
+    seeds     : u64[B]; ``env.reset(seed=seeds[b])`` draws the scenario b
+    reference : the equilibrium; optimum: the welfare optimum, None if the game has no solver for it
+    """
+
+    game: Game
+    seeds: SeedArray
+    scenario: Any
+    reference: Reference
+    optimum: Reference | None
+
+    @cached_property
+    def payoff_sum(self) -> float:
+        """Mean over scenarios of the sum of |equilibrium payoffs|: what percentages refer to."""
+        sums = np.abs(self.reference.payoffs).sum(axis=1)
+        solved = np.isfinite(sums)
+        if not solved.any():
+            raise RuntimeError(f"{self.game.id}: the reference failed in every scenario")
+        return float(sums[solved].mean())
+
+
+def held_out(
+    game: Game,
+    scenarios: int = 512,
+    seed: int = HELD_OUT_SEED,
+    solver: str | None = None,
+    optimum: bool = True,
+) -> Scenarios:
+    """The first episodes of the seeds seed, seed + 1, ... with their references.
+
+    solver  : of the reference; default the game's first
+    optimum : also solve for the welfare optimum
+    """
+    if scenarios < 1:
+        raise ValueError(f"scenarios = {scenarios}: at least one is needed")
+    seeds = np.uint64(seed) + np.arange(scenarios, dtype=np.uint64)
+    scenario = game.draw(episode_seeds(seeds, np.zeros_like(seeds)))
+    offered = [name for name in OPTIMA if optimum and name in solvers(game)]
+    best = solve(game, scenario, offered[0]) if offered else None
+    return Scenarios(game, seeds, scenario, solve(game, scenario, solver), best)
