@@ -54,8 +54,11 @@ table.plain td:first-child { color: var(--soft); white-space: nowrap; }
 pre { background: #f6f7f8; border: 1px solid var(--line); padding: .6rem .8rem; overflow-x: auto;
   font: 12.5px/1.45 ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace; }
 ul { padding-left: 1.2rem; }
-@media print { body { max-width: none; padding: 0; font-size: 11px; } h2 { break-after: avoid; }
-  figure, table, pre { break-inside: avoid; } }
+@page { size: A4; margin: 13mm; }
+@media print { html, body { font-size: 12px; } body { max-width: none; padding: 0; }
+  h2, h3 { break-after: avoid; } figure, table, pre { break-inside: avoid; }
+  .wide { overflow: visible; }
+  table.small th, table.small td { font-size: .62rem; padding: .15rem .25rem; } }
 """
 
 

@@ -285,9 +285,9 @@ def _label_bus(
     name_y, numbers_y = (y - 0.19, y - 0.3) if below else (y + 0.3, y + 0.185)
     axes.text(left, name_y, name, size=8, weight="bold", va="center", zorder=5)
     for phase, v in v_pu.items():
-        outside = not limits[0] <= v <= limits[1]
-        colour = TOO_HIGH if outside else INK
-        axes.text(left, numbers_y, f"{phase} {v:.3f}", size=6, va="center", color=colour, zorder=5)  # fmt: skip
+        colour = INK if limits[0] <= v <= limits[1] else TOO_HIGH
+        words = f"{phase} {v:.3f}"
+        axes.text(left, numbers_y, words, size=6, va="center", color=colour, zorder=5)
         left += 0.305
 
 

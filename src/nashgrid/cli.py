@@ -162,10 +162,19 @@ class Train:
         overrides = dict(changed(self.values, defaults))
         overrides |= {f"env.arguments.{key}": value for key, value in self.arguments.items()}
         experiment = load_experiment(self.config, overrides)
+        import nashgrid
+        from nashgrid.baselines import solvers
+        from nashgrid.evaluation import validator
         from nashgrid.training import train
 
+        env = experiment.env
+        game = nashgrid.game(env.id, env.preset, **env.arguments)
         folder = train(
-            experiment, self.out / experiment.name, resume=self.resume, progress=not self.quiet
+            experiment,
+            self.out / experiment.name,
+            resume=self.resume,
+            progress=not self.quiet,
+            validate=validator(game, experiment) if solvers(game) else None,
         )
         print(f"run: {folder}\nnext: nashgrid score {shlex.quote(str(folder))}")
 
