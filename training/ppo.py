@@ -84,7 +84,9 @@ def train(
     except OSError as error:
         if error.filename is not None:
             raise
-        reason = f"cannot write the records of the run ({error.strerror}); checkpoints are untouched"
+        reason = (
+            f"cannot write the records of the run ({error.strerror}); checkpoints are untouched"
+        )
         raise OSError(error.errno, reason, str(folder)) from error
     return folder
 

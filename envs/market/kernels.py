@@ -14,7 +14,7 @@ from numba import njit
 
 from nashgrid.envs.core import random_kernels
 from nashgrid.envs.core.random_kernels import hash64, to_unit
-from nashgrid.envs.physics import simd
+from nashgrid.envs.physics import compiled, simd
 from nashgrid.envs.physics import sweep as sweep_module
 from nashgrid.envs.physics.sweep import sweep
 
@@ -77,6 +77,43 @@ def violation_charge(v_pu, loading, row, limits):
             squares += excess * excess
         charge += limits[3] * squares
     return charge, v_low, v_high, highest
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def settle(first, rows, each, loss_mw, v_pu, loading, x_mw, common, offers, shares, limits,
+           payoff, energy, shared):  # fmt: skip
+    """Payoffs and metrics of solved power flows, eq. (1) to (6).
+
+    Row r < rows of loss_mw f64[R], v_pu f64[R, P] and loading f64[R, L] is the flow of play
+    k = first + r, which belongs to scenario k // each. Writes row k of payoff, energy f64[K, N]
+    and column k of shared f64[11, K].
+    """
+    for r in range(rows):
+        k = first + r
+        b = k // each
+        price = common[b, PRICE]
+        loss0_mw = common[b, LOSS0_MW]
+        charge, v_low, v_high, highest = violation_charge(v_pu, loading, r, limits)
+        saved = loss0_mw - loss_mw[r]
+        pool = common[b, LOSS_PRICE] * saved - charge
+        total = 0.0
+        for g in range(x_mw.shape[1]):
+            x = x_mw[k, g]
+            own = (price - offers[b, COST, g] - 0.5 * offers[b, SLOPE, g] * x) * x
+            energy[k, g] = own
+            payoff[k, g] = own + shares[g] * pool
+            total += own
+        shared[0, k] = 1e3 * loss_mw[r]
+        shared[1, k] = 1e3 * loss0_mw
+        shared[2, k] = saved / loss0_mw
+        shared[3, k] = charge
+        shared[4, k] = v_low
+        shared[5, k] = v_high
+        shared[6, k] = highest
+        shared[7, k] = max(limits[0] - v_low, v_high - limits[1], 0.0)
+        shared[8, k] = max(highest - 1.0, 0.0)
+        shared[9, k] = 0.0
+        shared[10, k] = total + common[b, LOSS_VALUE] * saved - charge
 
 
 @njit(inline="always")
@@ -175,49 +212,12 @@ def _compiled(fingerprint: int):
         return all_solved
 
     @njit(cache=True, nogil=True, error_model="numpy")
-    def settle(first, rows, each, loss_mw, v_pu, loading, x_mw, common, offers, shares, limits,
-               payoff, energy, shared):  # fmt: skip
-        """Payoffs and metrics of solved power flows, eq. (1) to (6).
-
-        Row r < rows of loss_mw f64[R], v_pu f64[R, P] and loading f64[R, L] is the flow of play
-        k = first + r, which belongs to scenario k // each. Writes row k of payoff, energy f64[K, N]
-        and column k of shared f64[11, K or more].
-        """
-        fingerprint  # noqa: B018
-        for r in range(rows):
-            k = first + r
-            b = k // each
-            price = common[b, PRICE]
-            loss0_mw = common[b, LOSS0_MW]
-            charge, v_low, v_high, highest = violation_charge(v_pu, loading, r, limits)
-            saved = loss0_mw - loss_mw[r]
-            pool = common[b, LOSS_PRICE] * saved - charge
-            total = 0.0
-            for g in range(x_mw.shape[1]):
-                x = x_mw[k, g]
-                own = (price - offers[b, COST, g] - 0.5 * offers[b, SLOPE, g] * x) * x
-                energy[k, g] = own
-                payoff[k, g] = own + shares[g] * pool
-                total += own
-            shared[0, k] = 1e3 * loss_mw[r]
-            shared[1, k] = 1e3 * loss0_mw
-            shared[2, k] = saved / loss0_mw
-            shared[3, k] = charge
-            shared[4, k] = v_low
-            shared[5, k] = v_high
-            shared[6, k] = highest
-            shared[7, k] = max(limits[0] - v_low, v_high - limits[1], 0.0)
-            shared[8, k] = max(highest - 1.0, 0.0)
-            shared[9, k] = 0.0
-            shared[10, k] = total + common[b, LOSS_VALUE] * saved - charge
-
-    @njit(cache=True, nogil=True, error_model="numpy")
     def play(each, x_mw, owner, split, shares, limits, taps_pu, network, tolerance_pu, cap,
              v_floor_pu, common, offers, drawn, payoff, energy, shared, solved):  # fmt: skip
         """The power flow of every row and its settlement; row k belongs to scenario k // each.
 
         drawn bool[B]: the scenario itself was solved. Writes payoff, energy f64[K, N]; shared
-        f64[11, K or more]; solved bool[K]. Returns whether all are solved.
+        f64[11, K]; solved bool[K]. Returns whether all are solved.
         """
         fingerprint  # noqa: B018
         plays = x_mw.shape[0]
@@ -255,7 +255,7 @@ def _compiled(fingerprint: int):
                    payoff, energy, shared)  # fmt: skip
         return all_solved
 
-    return draw, settle, play
+    return draw, play
 
 
 @njit(inline="always")
@@ -265,4 +265,4 @@ def _sweep(network, p_mw, factor, volts, tolerance_pu, cap, v_pu, loading, balan
           v_pu, loading, balance, iterations)  # fmt: skip
 
 
-draw, settle, play = _compiled(_fingerprint(random_kernels, simd, sweep_module))
+draw, play = _compiled(_fingerprint(random_kernels, compiled, simd, sweep_module))

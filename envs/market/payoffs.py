@@ -16,8 +16,6 @@ from nashgrid.envs.market.instance import Instance
 from nashgrid.envs.physics.three_phase import BATCH_CAP, V_MIN_PU
 
 STEP_TOLERANCE_PU = 1e-6  # of the power flow; solvers ask for a smaller one
-PADDING = 8  # numbers between the metrics: powers of two apart they would share a cache set
-
 SHARED = (
     "loss_kw",
     "loss0_kw",
@@ -70,13 +68,12 @@ def outcomes(
     i = instance
     x_mw = np.ascontiguousarray(x_mw, dtype=np.float64)
     payoff, energy = np.empty(x_mw.shape), np.empty(x_mw.shape)
-    padded = np.empty((len(SHARED), x_mw.shape[0] + PADDING))
-    shared = padded[:, : x_mw.shape[0]]
+    shared = np.empty((len(SHARED), x_mw.shape[0]))
     solved = np.zeros(x_mw.shape[0], dtype=bool)
     common, offers, drawn = scenario.common, scenario.offers, scenario.solved
     if i.engine == "kernel" and play(
         each, x_mw, i.owner, i.split, i.shares, i.limits, i.taps_pu, i.network, tolerance_pu,
-        BATCH_CAP, V_MIN_PU, common, offers, drawn, payoff, energy, padded, solved,
+        BATCH_CAP, V_MIN_PU, common, offers, drawn, payoff, energy, shared, solved,
     ):  # fmt: skip
         return Outcome(payoff, energy, shared, solved)
     again = np.flatnonzero(~solved)
