@@ -13,7 +13,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -47,7 +47,7 @@ class Metric:
     meaning: str
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)  # not frozen: that costs a single copy a microsecond a step
 class Step:
     """What one round of B copies returns.
 
@@ -179,6 +179,13 @@ class Game(ABC):
         return (observation.astype(np.float64) + 1.0) / factor + low
 
     @cached_property
+    def metric_names(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Names of the shared metrics and of those per agent."""
+        shared = tuple(metric.name for metric in self.metrics if not metric.per_agent)
+        own = tuple(metric.name for metric in self.metrics if metric.per_agent)
+        return shared, own
+
+    @cached_property
     def index(self) -> dict[str, int]:
         return {agent: i for i, agent in enumerate(self.agents)}
 
@@ -199,8 +206,8 @@ class Preset:
 # ----- dataclasses of arrays: rows in, rows out -----
 
 
-def take(arrays: T, rows: NDArray[Any]) -> T:
-    """The given rows (indices or mask) of a dataclass of arrays, as fresh arrays."""
+def take(arrays: T, rows: NDArray[Any] | slice) -> T:
+    """The given rows of a dataclass of arrays: fresh arrays for indices or a mask, else a view."""
     return _map(lambda a: a[rows], arrays)
 
 
@@ -222,9 +229,15 @@ def repeat(arrays: T, times: int) -> T:
 
 def _map(function: Any, first: Any, *others: Any) -> Any:
     values = []
-    for f in fields(first):
-        parts = [getattr(x, f.name) for x in (first, *others)]
-        values.append(
-            _map(function, *parts) if is_dataclass(parts[0]) else function(*parts),
-        )
+    for name in _field_names(type(first)):
+        parts = [getattr(x, name) for x in (first, *others)]
+        is_array = isinstance(parts[0], np.ndarray)
+        values.append(function(*parts) if is_array else _map(function, *parts))
     return type(first)(*values)
+
+
+@cache
+def _field_names(cls: type) -> tuple[str, ...]:
+    if not is_dataclass(cls):
+        raise TypeError(f"{cls.__name__}: scenarios and states are dataclasses of numpy arrays")
+    return tuple(f.name for f in fields(cls))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import secrets
 from dataclasses import fields
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,8 @@ from nashgrid.envs.core.contract import Actions, Game, SeedArray, Step, put, tak
 from nashgrid.envs.core.random import hashed, stream
 
 EPISODE = stream("episode")
+AHEAD = 16  # episodes of a single copy that are drawn together
+_ONE = np.uint64(1)
 
 
 def episode_seeds(roots: SeedArray, episodes: SeedArray) -> SeedArray:
@@ -37,6 +39,7 @@ class Copies:
         self.episodes: SeedArray = np.zeros(copies, dtype=np.uint64)
         self.scenario: Any = None
         self.state: Any = None
+        self._ahead: tuple[Any, int] | None = None  # scenarios of the next episodes, next row
 
     def reset(self, seed: int | None = None) -> None:
         """Start an episode in every copy: the first of a new seed, else the next one."""
@@ -45,17 +48,20 @@ class Copies:
             self.episodes = np.zeros(self.copies, dtype=np.uint64)
         elif self.roots is None:
             self.roots = _roots(secrets.randbits(63), self.copies)
+        elif self.copies == 1:
+            self._next_of_one()
+            return
         else:
-            self.episodes = self.episodes + np.uint64(1)
+            self.episodes = self.episodes + _ONE
         self._start()
 
     def restart(self, rows: NDArray[np.bool_]) -> None:
         """Start the next episode in the copies where ``rows`` (bool[B]) is true."""
+        roots = self._ready()
         if rows.all():
             self.reset()
         elif rows.any():
-            roots = self._ready()
-            self.episodes = self.episodes + rows.astype(np.uint64)
+            self.episodes = self.episodes + rows
             scenario = self.game.draw(episode_seeds(roots[rows], self.episodes[rows]))
             self.scenario = put(self.scenario, rows, scenario)
             self.state = put(self.state, rows, self.game.initial(scenario))
@@ -85,16 +91,17 @@ class Copies:
         """The actions as the game takes them, or one clear error."""
         game = self.game
         if game.is_continuous:
-            array = np.asarray(actions, dtype=np.float64)
+            array = np.ascontiguousarray(actions, dtype=np.float64)
             if array.shape != (self.copies, game.n_agents, game.action_size):
                 raise ValueError(_shape_message(game, self.copies, array.shape))
-            if not math.isfinite(array.sum()) and not np.isfinite(array).all():
+            clipped, finite = _clip()(array)
+            if not finite:
                 row, agent, _ = np.argwhere(~np.isfinite(array))[0]
                 raise ValueError(
                     f"action of {game.agents[agent]} in copy {row} is not finite: "
                     f"{array[row, agent].tolist()}; actions are numbers in [-1, 1]"
                 )
-            return np.minimum(np.maximum(array, -1.0), 1.0)
+            return clipped
         array = np.asarray(actions)
         if array.shape != (self.copies, game.n_agents):
             raise ValueError(_shape_message(game, self.copies, array.shape))
@@ -125,7 +132,21 @@ class Copies:
         self._start()
         self.state = _unflat("state", self.state, arrays)
 
+    def _next_of_one(self) -> None:
+        """The next episode of a single copy. A draw costs hardly more for 16 scenarios than for
+        one, and the scenario of an episode does not depend on when it is drawn: draw them ahead."""
+        self.episodes = self.episodes + _ONE
+        if self._ahead is None:
+            coming = self.episodes + np.arange(AHEAD, dtype=np.uint64)
+            roots = np.repeat(self._ready(), AHEAD)
+            self._ahead = self.game.draw(episode_seeds(roots, coming)), 0
+        scenarios, row = self._ahead
+        self.scenario = take(scenarios, slice(row, row + 1))
+        self._ahead = (scenarios, row + 1) if row + 1 < AHEAD else None
+        self.state = self.game.initial(self.scenario)
+
     def _start(self) -> None:
+        self._ahead = None
         self.scenario = self.game.draw(episode_seeds(self._ready(), self.episodes))
         self.state = self.game.initial(self.scenario)
 
@@ -136,6 +157,13 @@ class Copies:
 
     def _rows(self, rows: NDArray[Any]) -> tuple[Any, Any]:
         return take(self.scenario, rows), take(self.state, rows)
+
+
+@cache
+def _clip() -> Any:
+    from nashgrid.envs.core.clip_kernel import clip
+
+    return clip
 
 
 def _roots(seed: int, copies: int) -> SeedArray:

@@ -51,7 +51,7 @@ _PAPER_SITES: tuple[Site, ...] = (  # shares of the microgrid's own load in the 
 )
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Conditions:
     """Scenario of B copies; all of it is public. Its numbers have names below.
 
@@ -113,7 +113,7 @@ class Conditions:
         return self.offers[:, 2]
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Injections:
     """State: rounds played t i64[B] and what was injected, x_mw f64[B, N] (0 before the round)."""
 

@@ -31,7 +31,7 @@ SHARED = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Outcome:
     """Settlement of K plays.
 

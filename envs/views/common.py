@@ -93,21 +93,20 @@ def infos(
     ``acting`` is added in games where not everybody always moves, ``action_mask`` in games of
     choices.
     """
-    shared: dict[str, Any] = {}
-    own: list[tuple[str, Any]] = []
-    for metric in game.metrics:
-        if metrics is None:
-            shared[metric.name] = 0.0
-        elif metric.per_agent:
-            own.append((metric.name, metrics[metric.name][0].tolist()))
-        else:
-            shared[metric.name] = float(metrics[metric.name][0])
-    out = {}
-    for i, agent in enumerate(game.agents):
-        info = shared.copy()
-        for name, values in own:
-            info[name] = values[i]
-        out[agent] = info
+    shared_names, own_names = game.metric_names
+    out: dict[str, dict[str, Any]]
+    if metrics is None:
+        zeros = dict.fromkeys(shared_names + own_names, 0.0)
+        out = {agent: zeros.copy() for agent in game.agents}
+    else:
+        shared = {name: metrics[name].item(0) for name in shared_names}
+        own = [(name, metrics[name][0].tolist()) for name in own_names]
+        out = {}
+        for i, agent in enumerate(game.agents):
+            info = shared.copy()
+            for name, values in own:
+                info[name] = values[i]
+            out[agent] = info
     if acting is not None:
         for i, agent in enumerate(game.agents):
             out[agent]["acting"] = float(acting[0, i])

@@ -1,0 +1,147 @@
+"""Train and score the shipped experiments over several seeds, and collect what they reached.
+
+    python benchmarks/learning.py                 # every experiment, seeds 1 to 5, into runs/learning
+    python benchmarks/learning.py duopoly --seeds 1 2 3
+    python benchmarks/learning.py --collect       # only rewrite benchmarks/results from the runs
+
+Runs that are scored already are kept, interrupted ones resumed. For each experiment,
+benchmarks/results/<name>.json holds the statistics over seeds of the learned policy and of every
+control, and <name>_curves.csv the learning curves; docs/results.md is the table made from them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+EXPERIMENTS = (
+    "duopoly",
+    "triopoly",
+    "stackelberg",
+    "oligopoly_drawn",
+    "market_flat_independent",
+    "market_flat_shared",
+    "market_binding_independent",
+    "market_binding_shared",
+)
+CONTROLS = ("uniform random", "do nothing", "greedy", "untrained", "best constant", "equilibrium")
+
+
+def run(name: str, seed: int, out: Path) -> Path:
+    folder = out / f"{name}_seed{seed}"
+    if (folder / "score.json").is_file():
+        return folder
+    command = [sys.executable, "-m", "nashgrid"]
+    train = [*command, "train", name, "--name", folder.name, "--seed", str(seed), "--out", str(out)]
+    if (folder / "config.yaml").is_file():
+        train.append("--resume")
+    for step in ([*train, "--quiet"], [*command, "score", str(folder)]):
+        print("+", *step[1:], flush=True)
+        subprocess.run(step, check=True, stdout=subprocess.DEVNULL)
+    return folder
+
+
+def collect(name: str, folders: list[Path]) -> dict[str, Any]:
+    from nashgrid.evaluation import aggregate
+
+    RESULTS.mkdir(exist_ok=True)
+    found = aggregate(folders)
+    scores = [json.loads((f / "score.json").read_text()) for f in folders]
+    versions = json.loads((folders[0] / "versions.json").read_text())
+    training = [json.loads((f / "training.json").read_text()) for f in folders]
+    found["reference"] = scores[0]["reference"]
+    found["learner"] = scores[0]["experiment"]["learner"]
+    found["versions"] = versions
+    found["seconds"] = [t.get("seconds") for t in training]
+    found["details"] = [
+        {column: s["policies"]["learned"][column] for column in ("deterministic", "executed")}
+        for s in scores
+    ]
+    (RESULTS / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n")
+    curves(name, folders)
+    return found
+
+
+def curves(name: str, folders: list[Path]) -> None:
+    """Rows of all seeds in which the validation score was taken."""
+    with (RESULTS / f"{name}_curves.csv").open("w", newline="") as file:
+        out = csv.writer(file)
+        out.writerow(["seed_run", "plays", "nash_conv", "nash_conv_percent"])
+        for folder in folders:
+            with (folder / "progress.csv").open() as source:
+                for row in csv.DictReader(source):
+                    if row.get("nash_conv"):
+                        columns = ("plays", "nash_conv", "nash_conv_percent")
+                        out.writerow([folder.name, *(row[c] for c in columns)])
+
+
+def page(results: dict[str, dict[str, Any]]) -> str:
+    lines = [
+        "# What the shipped experiments reach",
+        "",
+        "Written by `python benchmarks/learning.py`; the numbers behind it are in",
+        "`benchmarks/results`. NashConv is what all agents together could still gain by deviating,",
+        "in percent of the equilibrium payoffs, on 512 held-out scenarios: interquartile mean over",
+        "the training seeds, and the worst seed. *Executed* is the policy with its exploration",
+        "noise. The controls stand in every table; none is trained except the best constant policy.",
+        "",
+    ]
+    for name, found in results.items():
+        unit = found["payoff_unit"]
+        policies = found["policies"]
+        game = found["game"]
+        lines += [
+            f"## {name}",
+            "",
+            f"`nashgrid train {name}`: {game['id']}, preset {game['preset']}, "
+            f"{found['learner']['plays']:,} plays, seeds {', '.join(map(str, found['seeds']))}; "
+            f"equilibrium payoffs {found['scenarios']['payoff_sum']:,.1f} {unit} in sum, "
+            f"reference {found['reference']['solver']} ({found['reference']['status']}).",
+            "",
+            "| policy | deterministic % | worst seed % | executed % | worst seed % | % of best constant |",
+            "|---|---|---|---|---|---|",
+        ]
+        for policy in ("learned", *CONTROLS):
+            if policy in policies:
+                lines.append(_row(policy, policies[policy]))
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _row(policy: str, columns: dict[str, Any]) -> str:
+    cells = [policy]
+    for column in ("deterministic", "executed"):
+        percent = columns.get(column, {}).get("percent")
+        cells += [f"{percent[k]:.3g}" if percent else "–" for k in ("iqm", "worst")]
+    share = columns.get("deterministic", {}).get("of_best_constant_percent")
+    cells.append(f"{share['iqm']:.3g}" if share else "–")
+    return "| " + " | ".join(cells) + " |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("experiments", nargs="*", default=EXPERIMENTS)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3, 4, 5])
+    parser.add_argument("--out", type=Path, default=ROOT / "runs" / "learning")
+    parser.add_argument("--collect", action="store_true", help="train nothing")
+    given = parser.parse_args()
+    results = {}
+    for name in given.experiments:
+        folders = [given.out / f"{name}_seed{seed}" for seed in given.seeds]
+        if not given.collect:
+            folders = [run(name, seed, given.out) for seed in given.seeds]
+        results[name] = collect(name, folders)
+    (ROOT / "docs" / "results.md").write_text(page(results))
+
+
+if __name__ == "__main__":
+    main()
