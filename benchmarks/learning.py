@@ -1,8 +1,8 @@
 """Train and score the shipped experiments over several seeds, and collect what they reached.
 
-    python benchmarks/learning.py                 # every experiment, seeds 1 to 5, into runs/learning
+    python benchmarks/learning.py               # every experiment, seeds 1 to 5: runs/learning
     python benchmarks/learning.py duopoly --seeds 1 2 3
-    python benchmarks/learning.py --collect       # only rewrite benchmarks/results from the runs
+    python benchmarks/learning.py --collect     # only rewrite benchmarks/results from the runs
 
 Runs that are scored already are kept, interrupted ones resumed. For each experiment,
 benchmarks/results/<name>.json holds the statistics over seeds of the learned policy and of every
@@ -90,7 +90,7 @@ def page(results: dict[str, dict[str, Any]]) -> str:
         "`benchmarks/results`. NashConv is what all agents together could still gain by deviating,",
         "in percent of the equilibrium payoffs, on 512 held-out scenarios: interquartile mean over",
         "the training seeds, and the worst seed. *Executed* is the policy with its exploration",
-        "noise. The controls stand in every table; none is trained except the best constant policy.",
+        "noise. The controls stand in every table; of them only the best constant is fitted.",
         "",
     ]
     for name, found in results.items():
@@ -105,7 +105,7 @@ def page(results: dict[str, dict[str, Any]]) -> str:
             f"equilibrium payoffs {found['scenarios']['payoff_sum']:,.1f} {unit} in sum, "
             f"reference {found['reference']['solver']} ({found['reference']['status']}).",
             "",
-            "| policy | deterministic % | worst seed % | executed % | worst seed % | % of best constant |",
+            "| policy | deterministic % | worst | executed % | worst | % of best constant |",
             "|---|---|---|---|---|---|",
         ]
         for policy in ("learned", *CONTROLS):

@@ -1,7 +1,7 @@
 """The best constant policy: the control that a score has to beat to mean anything.
 
 If a constant or an untrained policy comes close to the equilibrium, the game draws too little, and
-a small gap of a learned policy proves nothing. The other controls are in ``nashgrid.policies``.
+a small gap of a learned policy proves nothing. The other controls are in ``baselines.policies``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nashgrid import policies
+from nashgrid.baselines import policies
 from nashgrid.envs.core.contract import FloatArray, Game, repeat, take
 from nashgrid.envs.core.copies import episode_seeds
 from nashgrid.envs.core.seats import Policy

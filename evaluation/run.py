@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nashgrid import policies
-from nashgrid.baselines import Reference
+from nashgrid.baselines import Reference, policies
 from nashgrid.envs.core.contract import Game
 from nashgrid.envs.core.registry import make_game
 from nashgrid.envs.core.seats import Policy

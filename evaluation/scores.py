@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nashgrid import policies
+from nashgrid.baselines import policies
 from nashgrid.configs.schema import HELD_OUT_SEED
 from nashgrid.envs.core.contract import BoolArray, FloatArray, Game
 from nashgrid.envs.core.seats import Policy

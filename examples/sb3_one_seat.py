@@ -2,8 +2,9 @@
 
 import sys
 
-import nashgrid
 from stable_baselines3 import PPO
+
+import nashgrid
 
 steps = int(sys.argv[1]) if len(sys.argv) > 1 else 20_000
 

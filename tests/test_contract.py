@@ -16,7 +16,6 @@ from nashgrid.envs.core.copies import Copies
 from nashgrid.envs.core.discretised import Discretised
 from nashgrid.testing import check_game, check_reference
 
-
 EVERY_GAME = [
     (id, preset) for id in nashgrid.envs.ids() for preset in nashgrid.envs.spec(id).presets
 ]

@@ -118,7 +118,9 @@ class Training:
         if saved is not None:
             self._load(saved)
         self.updates = updates_of(experiment, game)
-        self.held_out = game.draw(np.array([experiment.score.seed], dtype=np.uint64))
+        shown = Copies(game)
+        shown.reset(experiment.score.seed)
+        self.shown = shown.scenario
         self.seconds = seconds_before(folder) if saved is not None else 0.0
         self.curve = Curve(folder, None if saved is None else self.done.update)
         self.board = Board(folder / "tensorboard", purge_step=self.done.update + 1)
@@ -183,7 +185,7 @@ class Training:
         names = [f"payoff_{agent}" for agent in self.game.agents]
         curves = dict.fromkeys(names, math.nan) | payoffs
         curves |= {f"std_{learner.name}": learner.std() for learner in self.learners}
-        curves |= first_moves(self.game, self.held_out, policy)
+        curves |= first_moves(self.game, self.shown, policy)
         every = self.experiment.learner.validate_every
         if self.validate is not None and every > 0:
             if done.update % every == 0 or done.update == self.updates:

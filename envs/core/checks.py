@@ -1,7 +1,8 @@
 """Checks of a game's promises: shapes, batch independence, equal bits, fresh arrays.
 
-Each function takes a game and raises AssertionError with what broke. ``nashgrid.testing.check_game``
-runs them all, together with the conformance suites of the views and the replayed reference.
+Each function takes a game and raises AssertionError with what broke. ``check_game`` in
+``nashgrid.testing`` runs them all, with the conformance suites of the views and the replayed
+reference.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ PLAY = stream("checks.play")
 
 
 def random_actions(game: Game, copies: int, key: int) -> NDArray[Any]:
-    """Legal-looking actions of B copies for check number ``key``: row b depends on (key, b) only."""
+    """Actions of B copies for check number ``key``: row b depends on (key, b) only."""
     width = game.n_agents * max(game.action_size, 1)
     seeds = np.uint64(key << 20) + np.arange(copies, dtype=np.uint64)
     draws = uniform(seeds, PLAY, width)

@@ -28,7 +28,7 @@ Actions = NDArray[Any]  # f64[B, N, A] in [-1, 1], or i64[B, N]
 
 @dataclass(frozen=True)
 class Feature:
-    """One number of an observation: its physical range is mapped linearly to [-1, 1] and clipped."""
+    """One number of an observation: its range is mapped linearly to [-1, 1] and clipped."""
 
     name: str
     low: float
@@ -117,7 +117,7 @@ class Game(ABC):
         raise TypeError(f"{self.id} has no physical unit for its actions: they are choices")
 
     def action(self, scenario: Any, quantity: FloatArray) -> Actions:
-        """Actions that play the given physical quantities, f64[B, N, A]; used to replay references."""
+        """Actions that play physical quantities f64[B, N, A]: how references are replayed."""
         raise TypeError(f"{self.id} has no physical unit for its actions: they are choices")
 
     def action_mask(self, scenario: Any, state: Any) -> BoolArray:
@@ -125,7 +125,7 @@ class Game(ABC):
         return np.ones((state.t.shape[0], len(self.agents), self.choices), dtype=bool)
 
     def limits(self, scenario: Any, state: Any) -> tuple[FloatArray, FloatArray]:
-        """(low, high), each f64[B, N, A]: the actions that need no projection (continuous games)."""
+        """(low, high), each f64[B, N, A]: actions that need no projection (continuous games)."""
         shape = (state.t.shape[0], len(self.agents), self.action_size)
         return np.full(shape, -1.0), np.full(shape, 1.0)
 
@@ -229,7 +229,7 @@ def repeat(arrays: T, times: int) -> T:
 
 def _map(function: Any, first: Any, *others: Any) -> Any:
     values = []
-    for name in _field_names(type(first)):
+    for name in _field_names(first.__class__):
         parts = [getattr(x, name) for x in (first, *others)]
         is_array = isinstance(parts[0], np.ndarray)
         values.append(function(*parts) if is_array else _map(function, *parts))
@@ -237,7 +237,7 @@ def _map(function: Any, first: Any, *others: Any) -> Any:
 
 
 @cache
-def _field_names(cls: type) -> tuple[str, ...]:
+def _field_names(cls: Any) -> tuple[str, ...]:
     if not is_dataclass(cls):
         raise TypeError(f"{cls.__name__}: scenarios and states are dataclasses of numpy arrays")
     return tuple(f.name for f in fields(cls))

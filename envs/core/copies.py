@@ -1,4 +1,4 @@
-"""B copies of a game with their seeds and episode counters: the one stateful object under all views."""
+"""B copies of a game with their seeds and counters: the one stateful object under all views."""
 
 from __future__ import annotations
 
@@ -35,6 +35,9 @@ class Copies:
             raise ValueError(f"copies = {copies}: at least one copy is needed")
         self.game = game
         self.copies = copies
+        self._shape: tuple[int, ...] = (copies, game.n_agents)
+        if game.is_continuous:
+            self._shape = (*self._shape, game.action_size)
         self.roots: SeedArray | None = None
         self.episodes: SeedArray = np.zeros(copies, dtype=np.uint64)
         self.scenario: Any = None
@@ -92,7 +95,7 @@ class Copies:
         game = self.game
         if game.is_continuous:
             array = np.ascontiguousarray(actions, dtype=np.float64)
-            if array.shape != (self.copies, game.n_agents, game.action_size):
+            if array.shape != self._shape:
                 raise ValueError(_shape_message(game, self.copies, array.shape))
             clipped, finite = _clip()(array)
             if not finite:
@@ -103,7 +106,7 @@ class Copies:
                 )
             return clipped
         array = np.asarray(actions)
-        if array.shape != (self.copies, game.n_agents):
+        if array.shape != self._shape:
             raise ValueError(_shape_message(game, self.copies, array.shape))
         if array.dtype.kind not in "iu":
             raise ValueError(
@@ -137,7 +140,7 @@ class Copies:
         one, and the scenario of an episode does not depend on when it is drawn: draw them ahead."""
         self.episodes = self.episodes + _ONE
         if self._ahead is None:
-            coming = self.episodes + np.arange(AHEAD, dtype=np.uint64)
+            coming = (self.episodes + np.arange(AHEAD)).astype(np.uint64)
             roots = np.repeat(self._ready(), AHEAD)
             self._ahead = self.game.draw(episode_seeds(roots, coming)), 0
         scenarios, row = self._ahead

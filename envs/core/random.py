@@ -2,7 +2,7 @@
 
 Every named quantity has a stream of its own, so adding one draw never changes another, and a copy's
 numbers do not depend on how many copies there are. The mixing step is the SplitMix64 finaliser
-(Steele, Lea, Flood 2014). numba computes it; ``uniform_numpy`` is the oracle that tests compare with.
+(Steele, Lea, Flood 2014). numba computes it; ``uniform_numpy`` is the oracle of the tests.
 """
 
 from __future__ import annotations

@@ -44,6 +44,7 @@ STREAMS = np.array(
     ],
     dtype=np.uint64,
 )
+_TIME_LEFT = np.array([[1.0], [-1.0]], dtype=np.float32)  # scaled, by rounds played
 _PAPER_SITES: tuple[Site, ...] = (  # shares of the microgrid's own load in the phases
     ("675", 0.0, (480 / 838, 68 / 838, 290 / 838)),
     ("mg2", 0.0, (185 / 443, 48 / 443, 210 / 443)),
@@ -341,11 +342,14 @@ class Market(Game):
 
     def observe(self, scenario: Conditions, state: Injections) -> NDArray[np.float32]:
         out = scenario.view.copy()
-        out[:, :, -1] = (1 - 2 * state.t)[:, None]
+        out[:, :, -1] = _TIME_LEFT[state.t]
         return out
 
     def quantity(self, scenario: Conditions, actions: FloatArray) -> FloatArray:
-        return (0.5 * (actions[..., 0] + 1.0) * scenario.available_mw)[..., None]
+        x_mw = actions + 1.0
+        x_mw *= 0.5
+        x_mw *= scenario.available_mw[..., None]
+        return x_mw
 
     def action(self, scenario: Conditions, quantity: FloatArray) -> FloatArray:
         share = quantity[..., 0] / scenario.available_mw
@@ -354,10 +358,10 @@ class Market(Game):
     def step(self, scenario: Conditions, state: Injections, actions: FloatArray) -> Step:
         x_mw = self.quantity(scenario, actions)[..., 0]
         outcome = outcomes(self.instance, scenario, x_mw)
-        t = state.t + 1
         metrics = {"injection_mw": x_mw.copy(), "energy_eur_per_h": outcome.energy}
         metrics.update(zip(SHARED, outcome.shared, strict=True))
-        return Step(Injections(t, x_mw), outcome.payoff, t >= self.horizon, metrics)
+        over = np.ones(x_mw.shape[0], dtype=bool)
+        return Step(Injections(state.t + 1, x_mw), outcome.payoff, over, metrics)
 
     def global_state(self, scenario: Conditions, state: Injections) -> NDArray[np.float32]:
         """All observations, then voltages, loadings and injections; solves the power flow."""

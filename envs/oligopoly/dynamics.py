@@ -192,14 +192,16 @@ class Oligopoly(Game):
         n = self.firms
         low, width = self._bounds
         values = low + width * uniform(seeds, PARAMETERS, 2 + 3 * n)
-        blocks = [np.ascontiguousarray(values[:, 2 + k * n : 2 + (k + 1) * n]) for k in range(3)]
+        c, d, k_mwh = (values[:, 2 + k * n : 2 + (k + 1) * n].copy() for k in range(3))
         offset, factor = self._static_map
         view = np.minimum(np.maximum(values[:, self._circle] * factor + offset, -1.0), 1.0)
         return Firms(
             np.array(seeds, dtype=np.uint64),
             values[:, 0].copy(),
             values[:, 1].copy(),
-            *blocks,
+            c,
+            d,
+            k_mwh,
             view.astype(np.float32),
         )
 

@@ -232,10 +232,10 @@ def _by_z_bus(
 def _by_pandapower(
     model: FeederModel, p: FloatArray, factor: FloatArray, source: FloatArray, tolerance_pu: float
 ) -> PowerFlow:
-    from nashgrid.envs.physics import runpp
+    from nashgrid.envs.physics import pandapower_engine
 
     names = [bus.name for bus in model.feeder.buses]
-    v, current_a, loss_w, good, iterations = runpp.solve(
+    v, current_a, loss_w, good, iterations = pandapower_engine.solve(
         model.feeder, model.connections, p, factor, source
     )
     v_pu = np.empty((len(p), len(model.bus_phases)))
@@ -245,7 +245,7 @@ def _by_pandapower(
     for column, (name, phase) in enumerate(_split(model.line_phases)):
         loading[:, column] = current_a[name][:, PHASES.index(phase)] / model.ampacity_a(name)
     good &= v_pu.min(axis=1) > V_MIN_PU
-    mismatch = np.where(good, runpp.TOLERANCE_PU, np.inf)
+    mismatch = np.where(good, pandapower_engine.TOLERANCE_PU, np.inf)
     return _result(v_pu, loading, 1e-6 * loss_w, mismatch, good, iterations)
 
 

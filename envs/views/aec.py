@@ -47,6 +47,7 @@ class GameAECEnv(AECEnv[str, Any, Any]):
         self.state_space = common.state_space(game)
         self._copies = Copies(game, 1)
         self._metrics: Mapping[str, Any] | None = None
+        self.agent_selection = game.agents[0]
         self._queue: list[str] = []
         self._moves: dict[str, Any] = {}
 

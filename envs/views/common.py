@@ -57,12 +57,13 @@ def check_view(game: Game, render_mode: str | None, max_cycles: int | None) -> N
 
 def joint_actions(game: Game, actions: Mapping[str, Any], movers: list[str]) -> NDArray[Any]:
     """Actions by name to the batch of one copy; seats that do not move play a placeholder."""
-    for name in actions:
-        if name not in game.index:
-            raise ValueError(unknown("agent", name, game.agents))
-    for name in movers:
-        if name not in actions:
-            raise ValueError(f"no action for {name}, whose turn it is")
+    if actions.keys() != game.index.keys():
+        for name in actions:
+            if name not in game.index:
+                raise ValueError(unknown("agent", name, game.agents))
+        for name in movers:
+            if name not in actions:
+                raise ValueError(f"no action for {name}, whose turn it is")
     if not game.is_continuous:
         choices = np.zeros((1, game.n_agents), dtype=np.int64)
         for name, action in actions.items():

@@ -8,8 +8,8 @@ The face of the package, everything loaded on demand:
     make_seat                            Gymnasium environment of one seat
     solve(game, scenario, solver)        a reference with its certificate
     score(policy, game, ...)             distance of a policy to the equilibrium
-    policies                             opponents and controls: equilibrium, greedy, random, constant
-    testing                              check_game: the promises of the contract, for your own game
+    policies                             opponents and controls: equilibrium, greedy, random, ...
+    testing                              check_game: the contract's promises, for your own game
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _LAZY = {
     "make": ("nashgrid.envs.views", "make"),
     "make_aec": ("nashgrid.envs.views", "make_aec"),
     "make_seat": ("nashgrid.envs.views", "make_seat"),
-    "make_vec": ("nashgrid.envs.views", "make_vec"),
+    "make_vec": ("nashgrid.vec", "make_vec"),
     "solve": ("nashgrid.baselines", "solve"),
     "score": ("nashgrid.evaluation", "score"),
     "policies": ("nashgrid.policies", None),
@@ -48,8 +48,9 @@ _LAZY = {
 if TYPE_CHECKING:
     from nashgrid import policies, testing
     from nashgrid.baselines import solve
-    from nashgrid.envs.views import make, make_aec, make_seat, make_vec
+    from nashgrid.envs.views import make, make_aec, make_seat
     from nashgrid.evaluation import score
+    from nashgrid.vec import make_vec
 
 
 def __getattr__(name: str) -> Any:

@@ -43,7 +43,7 @@ def check_views(game: Game) -> None:
         state_test,
     )
 
-    from nashgrid.policies import random
+    from nashgrid.baselines.policies import random
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -1,0 +1,181 @@
+"""Players to learn against and to compare with: ``policy(game, scenario, state, observation)``.
+
+    equilibrium(solver)    the reference of the game, solved on each scenario
+    greedy()               each seat's best response to the others doing nothing
+    random(seed)           uniform play
+    constant(value)        the same action always
+    sb3(model)             a Stable-Baselines3 model that was trained on ``nashgrid.make_vec``
+
+The first four play every seat of any game, hold no state, can be pickled and compared, and do not
+depend on the batch they are called with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nashgrid.envs.core.contract import Actions, Game
+from nashgrid.envs.core.random import hashed, stream, uniform
+
+__all__ = ["constant", "equilibrium", "greedy", "random", "sb3"]
+
+
+@dataclass(frozen=True)
+class Equilibrium:
+    """Plays a reference of the game; see ``equilibrium``."""
+
+    solver: str | None = None
+
+    def __call__(
+        self, game: Game, scenario: Any, state: Any, observation: NDArray[np.float32]
+    ) -> Actions:
+        from nashgrid.baselines import reference_policy
+
+        return reference_policy(game, self.solver)(game, scenario, state, observation)
+
+
+@dataclass(frozen=True)
+class Greedy:
+    """Plays as if alone; see ``greedy``."""
+
+    def __call__(
+        self, game: Game, scenario: Any, state: Any, observation: NDArray[np.float32]
+    ) -> Actions:
+        from nashgrid.baselines import response_to_nothing
+
+        return game.action(scenario, response_to_nothing(game, scenario)[..., None])
+
+
+@dataclass(frozen=True)
+class Random:
+    """Plays uniformly; see ``random``."""
+
+    seed: int = 0
+
+    def __call__(
+        self, game: Game, scenario: Any, state: Any, observation: NDArray[np.float32]
+    ) -> Actions:
+        noise = stream(f"policies.random/{self.seed}")
+        seeds = hashed(scenario.seed, noise, state.t.astype(np.uint64))
+        if game.is_continuous:
+            numbers = uniform(seeds, noise, game.n_agents * game.action_size)
+            return 2.0 * numbers.reshape(-1, game.n_agents, game.action_size) - 1.0
+        allowed = game.action_mask(scenario, state)
+        rank = np.floor(uniform(seeds, noise, game.n_agents) * allowed.sum(axis=2))
+        return np.argmax(np.cumsum(allowed, axis=2) > rank[..., None], axis=2)
+
+    def executed(self, seed: int) -> Random:
+        """The same policy with other noise, independent of it for every ``seed``."""
+        return Random(stream(f"policies.random.executed/{self.seed}/{seed}"))
+
+
+@dataclass(frozen=True)
+class Constant:
+    """Plays the same always; see ``constant``."""
+
+    value: float | tuple[Any, ...]
+    unit: Literal["action", "physical"] = "action"
+
+    def __call__(
+        self, game: Game, scenario: Any, state: Any, observation: NDArray[np.float32]
+    ) -> Actions:
+        value = np.asarray(self.value)
+        copies = state.t.shape[0]
+        shape: tuple[int, ...] = (game.n_agents,)
+        if game.is_continuous:
+            shape = (*shape, game.action_size)
+            value = value.astype(np.float64)
+            value = value[:, None] if value.ndim == 1 else value
+        try:
+            joint = np.broadcast_to(value, (copies, *shape)).copy()
+        except ValueError:
+            raise ValueError(
+                f"constant: value has shape {np.shape(self.value)}; {game.id} takes one number, "
+                f"one for each of its {game.n_agents} agents, or shape {shape}"
+            ) from None
+        return game.action(scenario, joint) if self.unit == "physical" else joint
+
+
+@dataclass(frozen=True, eq=False)
+class StableBaselines:
+    """One SB3 model in every seat, without exploration; see ``sb3``."""
+
+    model: Any
+
+    def __call__(
+        self, game: Game, scenario: Any, state: Any, observation: NDArray[np.float32]
+    ) -> Actions:
+        rows = observation.reshape(-1, observation.shape[-1])
+        actions, _ = self.model.predict(rows, deterministic=True)
+        shape: tuple[int, ...] = observation.shape[:2]
+        return (
+            actions.reshape(*shape, game.action_size)
+            if game.is_continuous
+            else (actions.reshape(shape))
+        )
+
+
+def equilibrium(solver: str | None = None) -> Equilibrium:
+    """The game's reference (default: its first solver), also off the path of play."""
+    return Equilibrium(solver)
+
+
+def greedy() -> Greedy:
+    """Each seat's best response to the others doing nothing (zero output or injection)."""
+    return Greedy()
+
+
+def random(seed: int = 0) -> Random:
+    """Uniform over the action box, or over the choices that need no projection.
+
+    The noise of a round is a function of the scenario's seed, ``seed`` and the round alone.
+    ``.executed(seed)`` gives independent repetitions.
+    """
+    if isinstance(seed, bool) or int(seed) != seed or seed < 0:
+        raise ValueError(f"seed = {seed!r}: a whole number >= 0 is needed")
+    return Random(int(seed))
+
+
+def sb3(model: Any) -> StableBaselines:
+    """A Stable-Baselines3 model as the policy of every seat: its ``predict``, deterministic.
+
+    The model sees one row per copy and seat, as it does in ``nashgrid.make_vec``.
+    """
+    if not callable(getattr(model, "predict", None)):
+        raise ValueError(f"sb3: {type(model).__name__} has no predict(); give a trained SB3 model")
+    return StableBaselines(model)
+
+
+def constant(
+    value: float | Sequence[Any] | NDArray[Any], unit: Literal["action", "physical"] = "action"
+) -> Constant:
+    """The same joint action in every round.
+
+    value : one number for all seats, one for each (N), or (N, A)
+    unit  : "action", numbers in [-1, 1] or choices; "physical", in the unit of ``Game.quantity``
+
+    Raises
+    ------
+    ValueError : an unknown unit, numbers that are not finite, actions outside [-1, 1]
+    """
+    array = np.asarray(value)
+    if unit not in ("action", "physical"):
+        raise ValueError(f"unit = {unit!r} (allowed: 'action', 'physical')")
+    if array.ndim > 2 or array.dtype.kind not in "fiu" or not np.isfinite(array).all():
+        raise ValueError(
+            f"value = {value!r}: a finite number, one for each seat, or (seats, numbers) is needed"
+        )
+    if unit == "action" and array.dtype.kind == "f" and (np.abs(array) > 1.0).any():
+        raise ValueError(
+            f"value = {value!r}: actions lie in [-1, 1]; for MWh or MW give unit='physical'"
+        )
+    return Constant(_frozen(array.tolist()), unit)
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(_frozen(v) for v in value) if isinstance(value, list) else value
