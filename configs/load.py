@@ -149,10 +149,10 @@ def _game_problems(raw_env: Any) -> list[str]:
         env = Env.model_validate(raw_env)
     except ValidationError:
         return []  # reported by the schema already
-    import nashgrid
+    from nashgrid.envs import make_game
 
     try:
-        nashgrid.game(env.id, env.preset, **env.arguments)
+        make_game(env.id, env.preset, **env.arguments)
     except ValueError as error:
         found = getattr(error, "problems", None) or [str(error)]
         return [f"env: {problem}" for problem in found]

@@ -75,4 +75,4 @@ def game_of(id: str | Game, preset: str | None, arguments: dict[str, Any]) -> Ga
         if preset is not None or arguments:
             raise ValueError("a Game is complete: preset and arguments go with an id")
         return id
-    return makegame_of(id, preset, **arguments)
+    return make_game(id, preset, **arguments)
