@@ -18,8 +18,10 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
+from nashgrid.baselines.box_bound import bound_box, only, search_box
 from nashgrid.baselines.box_newton import (
     BoxMaximum,
+    Function,
     derivatives,
     largest_eigenvalue,
     maximise_box,
@@ -78,6 +80,9 @@ def solve(game: Market, scenario: Conditions, solver: str) -> Reference:
     low, high = _box(scenario)
     ends = [maximise_box(f, low, high, share * high) for share in (0.5, 0.0, 1.0)]
     best = _best(ends)
+    curvature = _curvature(game, scenario, objective, best.x)
+    if solver == "welfare":
+        best, curvature, rise = _searched(game, scenario, f, best, curvature)
     end = outcomes(game.instance, scenario, best.x, tolerance_pu=EXACT_PU)
     slope = projected(best.gradient, best.x, low, high)
     if solver == "nash":
@@ -89,7 +94,7 @@ def solve(game: Market, scenario: Conditions, solver: str) -> Reference:
         "kkt_eur_per_mwh": np.abs(slope).max(axis=1),
         "starts_apart_mw": np.where(found, apart, 0.0).max(axis=0),
         "starts_apart": np.where(found, short, 0.0).max(axis=0),
-        "largest_eigenvalue": _curvature(game, scenario, objective, best.x),
+        "largest_eigenvalue": curvature,
         "limit_active": (end["charge_eur_per_h"] > 0.0).astype(np.float64),
     }
     if solver == "nash":
@@ -97,15 +102,7 @@ def solve(game: Market, scenario: Conditions, solver: str) -> Reference:
         details["gap_bound_eur_per_h"] = response.gap_bound
         proof = _nash_certificate(game, response, started)
     else:
-        proof = _welfare_certificate(
-            game,
-            scenario,
-            best.x,
-            best.value,
-            best.gradient,
-            details["largest_eigenvalue"],
-            started,
-        )
+        proof = _welfare_certificate(game, best.value, rise, started)
     return Reference(
         concept=solver,
         solver=solver,
@@ -143,7 +140,13 @@ def certificate(
         gradient, _ = derivatives(f, rows, inside)
         value = f(rows, inside[:, None])[:, 0]
         curvature = _curvature(game, scenario, _welfare, inside)
-        found = _welfare_certificate(game, scenario, inside, value, gradient, curvature, started)
+        rise, vague = _rise(game, scenario, inside, value, gradient, curvature)
+        part = (low[vague], high[vague], inside[vague], value[vague], gradient[vague])
+        finer, _ = bound_box(
+            only(f, vague), *part, tolerance=_tolerance(game), step=CURVATURE_STEP_MW
+        )
+        rise[vague] = np.minimum(rise[vague], finer)
+        found = _welfare_certificate(game, value, rise, started)
     else:
         raise ValueError(f"concept = {concept!r}: give 'nash' or 'welfare'")
     gap = np.where(outside, np.inf, found.gap)
@@ -336,32 +339,58 @@ def _nash_certificate(game: Market, response: BestResponse, started: float) -> C
         primal,
         dual,
         gap,
-        TOLERANCE * game.payoff_scale,
+        _tolerance(game),
         perf_counter() - started,
     )
 
 
-def _welfare_certificate(
+def _rise(
     game: Market,
     scenario: Conditions,
     x: FloatArray,
     value: FloatArray,
     gradient: FloatArray,
     curvature: FloatArray,
-    started: float,
-) -> Certificate:
-    """W(y) <= W(x) + grad (y - x) + max(curvature, 0) |y - x|^2 / 2, maximised over the box."""
+) -> tuple[FloatArray, NDArray[np.int64]]:
+    """W(y) <= W(x) + grad (y - x) + max(curvature, 0) |y - x|^2 / 2, maximised over the box.
+
+    f64[B], and the rows where only a positive curvature keeps it from the tolerance."""
     low, high = _box(scenario)
     up, down = high - x, x - low
-    rise = np.maximum(np.maximum(gradient * up, -gradient * down), 0.0).sum(axis=1)
+    slope = np.maximum(np.maximum(gradient * up, -gradient * down), 0.0).sum(axis=1)
     far = np.maximum(up, down)
-    rise += 0.5 * np.maximum(curvature, 0.0) * (far * far).sum(axis=1)
-    gap = np.where(np.isfinite(value) & np.isfinite(rise), rise, np.inf)
+    rise = slope + 0.5 * np.maximum(curvature, 0.0) * (far * far).sum(axis=1)
+    rise = np.where(np.isfinite(value) & np.isfinite(rise), rise, np.inf)
+    tolerance = _tolerance(game)
+    return rise, np.flatnonzero(np.isfinite(rise) & (rise > tolerance) & (slope <= tolerance))
+
+
+def _searched(
+    game: Market,
+    scenario: Conditions,
+    f: Function,
+    best: BoxMaximum,
+    curvature: FloatArray,
+) -> tuple[BoxMaximum, FloatArray, FloatArray]:
+    """Maximum, largest eigenvalue and rise; by branch and bound where the welfare is not concave
+    on the whole box."""
+    low, high = _box(scenario)
+    rise, vague = _rise(game, scenario, best.x, best.value, best.gradient, curvature)
+    if vague.size:
+        best, finer = search_box(f, low, high, best, vague, _tolerance(game), CURVATURE_STEP_MW)
+        curvature = _curvature(game, scenario, _welfare, best.x)
+        rise, _ = _rise(game, scenario, best.x, best.value, best.gradient, curvature)
+        rise[vague] = np.minimum(rise[vague], finer)
+    return best, curvature, rise
+
+
+def _welfare_certificate(
+    game: Market, value: FloatArray, rise: FloatArray, started: float
+) -> Certificate:
     return Certificate(
-        "curvature-bound",
-        value,
-        value + gap,
-        gap,
-        TOLERANCE * game.payoff_scale,
-        perf_counter() - started,
+        "curvature-bound", value, value + rise, rise, _tolerance(game), perf_counter() - started
     )
+
+
+def _tolerance(game: Market) -> float:
+    return TOLERANCE * game.payoff_scale

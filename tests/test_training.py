@@ -18,6 +18,7 @@ from stable_baselines3.common.buffers import RolloutBuffer
 import nashgrid
 from nashgrid.configs import Learner, build, load_experiment
 from nashgrid.envs.core.copies import Copies
+from nashgrid.evaluation import score_run
 from nashgrid.training import CheckpointError, load_policy, train
 from nashgrid.training.checkpoint import latest, read
 from nashgrid.training.learner import learners_of
@@ -166,7 +167,7 @@ def run_in_process(experiment, folder, kill_after=None, resume=False, **environ)
 def test_a_killed_run_resumes_to_the_bits_of_an_uninterrupted_one(tmp_path, name):
     experiment = build(
         small(name, plays=24 * 256 // (2 if name == "stackelberg" else 1)).model_dump(mode="json")
-        | {"name": "killed"},
+        | {"name": "killed", "score": {"scenarios": 8, "samples": 4}},
         "test",
     )
     train(experiment, tmp_path / "whole", progress=False)
@@ -178,6 +179,10 @@ def test_a_killed_run_resumes_to_the_bits_of_an_uninterrupted_one(tmp_path, name
     same_bits(tmp_path / "whole", tmp_path / "killed")
     summary = json.loads((tmp_path / "killed" / "training.json").read_text())
     assert summary["finished"] and summary["update"] == 24
+    scores = [score_run(tmp_path / which, progress=False) for which in ("whole", "killed")]
+    assert scores[0]["policies"] == scores[1]["policies"]
+    files = [(tmp_path / which / "score.json").read_text() for which in ("whole", "killed")]
+    assert files[0].replace('"whole"', '"killed"') == files[1]
 
 
 # ----- the run folder -----

@@ -215,3 +215,13 @@ def test_ppo_of_stable_baselines_learns_the_same_bits_twice():
     assert first.keys() == second.keys()
     for name in first:
         assert torch.equal(first[name], second[name]), name
+
+
+@pytest.mark.parametrize("id", nashgrid.envs.ids())
+def test_one_agent_views_pass_the_check_of_stable_baselines(id):
+    from stable_baselines3.common.env_checker import check_env
+
+    game = nashgrid.game(id)
+    env = nashgrid.make_seat(game, game.agents[0], nashgrid.policies.random(3))
+    check_env(env, warn=True)  # warnings are errors here
+    assert env.observation_space.shape == (game.n_features,)
