@@ -7,7 +7,7 @@ the segments from a point p to the points y of a cell run; g is the gradient at 
 
 It is used twice. With p the corners and the centre of the cell itself, c is the largest eigenvalue
 there plus ``SAFETY`` times its spread over these points. With p = x, the best point known, c is the
-largest of all cells that touch the smallest box around x and the cell: where these are concave
+largest of all cells that overlap the smallest box around x and the cell: where these are concave
 nothing rises above the tangent plane at x, so the cells around x need not become ever smaller.
 Cells whose bound is not low enough are halved, in the coordinate along which f may change most.
 
@@ -19,7 +19,6 @@ from __future__ import annotations
 
 from dataclasses import fields
 from itertools import product
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,19 +46,26 @@ RESTARTS = 3
 
 
 def search_box(
-    f: Function, low: FloatArray, high: FloatArray, best: BoxMaximum, tolerance: float, step: float
+    f: Function,
+    low: FloatArray,
+    high: FloatArray,
+    best: BoxMaximum,
+    rows: Rows,
+    *,
+    tolerance: float,
+    step: float,
 ) -> tuple[BoxMaximum, FloatArray]:
-    """``bound_box`` around a maximum; where it meets a higher point, up from there and again.
+    """``bound_box`` around the maxima of some rows; from a higher point upwards, and again.
 
-    Returns the highest maximum and rise f64[R]: nothing in the box is higher by more than that.
+    Returns the highest maxima and rise f64[R]: nothing in the box is higher by more than that; inf
+    in all other rows.
     """
     best = BoxMaximum(*(getattr(best, a.name).copy() for a in fields(best)))
-    rise, rows = np.full(best.value.size, np.inf), np.arange(best.value.size)
+    rise = np.full(best.value.size, np.inf)
     for left in range(RESTARTS, -1, -1):
-        start = (best.x[rows], best.value[rows], best.gradient[rows])
-        rise[rows], seen = bound_box(
-            only(f, rows), low[rows], high[rows], *start, tolerance=tolerance, step=step
-        )
+        box = low[rows], high[rows]
+        start = best.x[rows], best.value[rows], best.gradient[rows]
+        rise[rows], seen = bound_box(only(f, rows), *box, *start, tolerance=tolerance, step=step)
         moved = (seen != start[0]).any(axis=1)
         rows = rows[moved]
         if not rows.size or not left:
@@ -175,8 +181,9 @@ def _measure(f: Function, cells: Cells, value: FloatArray, step: float) -> None:
 def _tops_from(x: FloatArray, gradient: FloatArray, cells: Cells, leaves: Cells) -> FloatArray:
     """f64[M]: (1) from x; ``leaves`` cover the box. inf where one on the way failed."""
     low, high = np.minimum(cells["low"], x)[:, None], np.maximum(cells["high"], x)[:, None]
-    meets = ((leaves["low"] <= high) & (leaves["high"] >= low)).all(axis=2)
-    c = np.where(meets, leaves["curvature"], -np.inf).max(axis=1)
+    overlap = (leaves["low"] < high) & (leaves["high"] > low)
+    overlap |= leaves["low"] == leaves["high"]  # an edge without length
+    c = np.where(overlap.all(axis=2), leaves["curvature"], -np.inf).max(axis=1)
     top = _lift(gradient, c, cells["low"] - x, cells["high"] - x)
     return np.where(np.isfinite(top) & np.isfinite(cells["top"]), top, np.inf)
 

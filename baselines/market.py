@@ -122,7 +122,8 @@ def certificate(
     nash    : primal = sum of payoffs, dual = sum of the bounds on own deviations, each searched
               over the whole own interval; gap = NashConv
     welfare : primal = welfare, dual = a bound from the gradient at the profile and the largest
-              eigenvalue found at sampled points
+              eigenvalue found at sampled points; by branch and bound (``box_bound``) where that is
+              positive and the profile satisfies the first-order conditions
 
     Both rest on curvatures that were sampled, hence the status "curvature-bound". A profile outside
     the box, or whose power flow fails, has an infinite gap.
@@ -376,12 +377,13 @@ def _searched(
     on the whole box."""
     low, high = _box(scenario)
     rise, vague = _rise(game, scenario, best.x, best.value, best.gradient, curvature)
-    if vague.size:
-        best, finer = search_box(f, low, high, best, vague, _tolerance(game), CURVATURE_STEP_MW)
-        curvature = _curvature(game, scenario, _welfare, best.x)
-        rise, _ = _rise(game, scenario, best.x, best.value, best.gradient, curvature)
-        rise[vague] = np.minimum(rise[vague], finer)
-    return best, curvature, rise
+    found, finer = search_box(
+        f, low, high, best, vague, tolerance=_tolerance(game), step=CURVATURE_STEP_MW
+    )
+    rise[vague] = np.minimum(rise - (found.value - best.value), finer)[vague]
+    if (found.x != best.x).any():
+        curvature = _curvature(game, scenario, _welfare, found.x)
+    return found, curvature, rise
 
 
 def _welfare_certificate(
