@@ -5,6 +5,7 @@ solve(game, scenario, solver)                   a reference with its certificate
 best_response(game, scenario, actions)          best deviation of each agent from a profile
 best_response_executed(game, scenario, samples) the same from independent mixed play
 response_to_nothing(game, scenario)             what each agent does best if it is alone
+kkt_residual(game, scenario, actions)           how far a profile is from optimality conditions
 reference_policy(game, solver)                  a policy that replays the reference
 """
 
@@ -30,6 +31,7 @@ __all__ = [
     "Reference",
     "best_response",
     "best_response_executed",
+    "kkt_residual",
     "reference_policy",
     "response_to_nothing",
     "solve",
@@ -93,6 +95,15 @@ def best_response_executed(game: Game, scenario: Any, samples: FloatArray) -> Be
     return module.best_response_executed(game, scenario, np.asarray(samples, dtype=np.float64))
 
 
+def kkt_residual(game: Game, scenario: Any, actions: Actions) -> FloatArray | None:
+    """f64[B]: largest marginal payoff that an agent could still follow; zero at an equilibrium.
+
+    A distance from the optimality conditions, not a payoff; None for games that do not offer it.
+    """
+    residual = getattr(_module(game), "kkt_residual", None)
+    return None if residual is None else residual(game, scenario, actions)
+
+
 def reference_policy(game: Game, solver: str | None = None) -> Policy:
     """The policy that plays the reference on whatever scenario and state it is called with."""
     return _module(game).reference_policy(game, _solver(game, solver))
@@ -154,5 +165,8 @@ def _check_actions(game: Game, scenario: Any, actions: Any, letters: tuple[str, 
             f"actions have shape {shape}; ({', '.join(letters)}) with (B, N, A) = {wanted} "
             "is needed"
         )
-    if not np.isfinite(actions).all():
-        raise ValueError("actions hold numbers that are not finite; they are numbers in [-1, 1]")
+    if not (np.abs(actions) <= 1.0).all():
+        raise ValueError(
+            f"actions reach from {np.min(actions):g} to {np.max(actions):g}; they are finite "
+            "numbers in [-1, 1]"
+        )

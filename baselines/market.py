@@ -40,6 +40,7 @@ __all__ = [
     "best_response_executed",
     "best_response_to",
     "certificate",
+    "kkt_residual",
     "potential",
     "reference_policy",
     "solve",
@@ -53,6 +54,7 @@ BRACKET = 2e-7  # width of an agent's bracket, as a share of the payoff scale
 SAMPLED_BRACKET = 3e-5
 CHUNK = 1 << 17  # plays evaluated at once
 CURVATURE_POINTS = 16  # per scenario, where concavity is checked
+KKT_STEP_MW = 1e-4  # of its differences
 CURVATURE_STEP_MW = 0.01
 CONCAVITY = stream("market.concavity")
 
@@ -107,8 +109,8 @@ def solve(game: Market, scenario: Conditions, solver: str) -> Reference:
         concept=solver,
         solver=solver,
         profile=best.x,
-        payoffs=end.payoff,
-        welfare=end["welfare_eur_per_h"],
+        payoffs=np.where(end.solved[:, None], end.payoff, np.nan),
+        welfare=np.where(end.solved, end["welfare_eur_per_h"], np.nan),
         certificate=proof,
         details=details,
     )
@@ -174,6 +176,30 @@ def best_response_executed(game: Market, scenario: Conditions, samples: FloatArr
     """
     x_mw = np.stack([game.quantity(scenario, s)[..., 0] for s in samples])
     return _response(game, scenario, x_mw, SAMPLED_BRACKET, SAMPLES_PU, points=13)
+
+
+def kkt_residual(game: Market, scenario: Conditions, actions: Actions) -> FloatArray:
+    """f64[B], EUR/MWh: largest marginal payoff that an agent could follow inside its interval.
+
+    Central differences on the re-solved power flow, one-sided at the ends of the interval.
+    """
+    x_mw = game.quantity(scenario, actions)[..., 0]
+    low, high = _box(scenario)
+    copies, n = x_mw.shape
+    below = np.maximum(x_mw - KKT_STEP_MW, low)
+    above = np.minimum(x_mw + KKT_STEP_MW, high)
+    plays = np.repeat(x_mw, 2 * n, axis=0).reshape(copies, n, 2, n)
+    i = np.arange(n)
+    plays[:, i, 0, i], plays[:, i, 1, i] = below, above
+    play = outcomes(
+        game.instance, scenario, plays.reshape(-1, n), each=2 * n, tolerance_pu=EXACT_PU
+    )
+    own = play.payoff.reshape(copies, n, 2, n)[:, i, :, i]  # [N, B, 2]
+    marginal = (own[..., 1] - own[..., 0]).T / (above - below)
+    solved = play.solved.reshape(copies, -1).all(axis=1)
+    slack = 1e-9 * high
+    left = np.abs(projected(marginal, x_mw, low + slack, high - slack)).max(axis=1)
+    return np.where(solved, left, np.nan)
 
 
 def reference_policy(game: Market, solver: str) -> Policy:
@@ -325,7 +351,6 @@ def _response(
         quantity = np.where(stay, x_mw[0], quantity)
     achieved = np.where(stay, value, achieved)
     bound = np.maximum(bound, achieved)
-    failed |= ~np.isfinite(bound).all(axis=1)
     return BestResponse(value, achieved, bound, quantity, "curvature-bound", failed)
 
 

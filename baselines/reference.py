@@ -77,7 +77,9 @@ class BestResponse:
     bound    : f64[B, N], no own deviation gets more; at least ``achieved``
     quantity : f64[B, N], the deviation, in the physical unit
     label    : "exact" (achieved is the maximum), "certified" or "curvature-bound": what backs bound
-    failed   : bool[B], a solve behind this row failed; its numbers are not to be used
+    failed   : bool[B], the profile itself could not be solved: its numbers are not to be used.
+               A deviation that cannot be solved is no gain; where an agent's interval holds one,
+               its bound is inf
     """
 
     value: FloatArray

@@ -69,7 +69,7 @@ def test_best_response_refuses_turns_and_wrong_shapes(game):
         baselines.best_response(game, scenario, np.zeros((5, 2, 1)))
     with pytest.raises(ValueError, match=r"\(S, B, N, A\)"):
         baselines.best_response_executed(game, scenario, np.zeros((5, 3, 1)))
-    with pytest.raises(ValueError, match="not finite"):
+    with pytest.raises(ValueError, match="finite numbers in"):
         baselines.best_response(game, scenario, np.full((5, 3, 1), np.nan))
 
 

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import nashgrid
+from nashgrid import baselines
 from nashgrid.baselines import market as solver
 from nashgrid.envs.core.copies import Copies
 from nashgrid.envs.core.random import uniform
@@ -270,3 +271,48 @@ def test_failed_power_flows_are_never_counted_as_solutions():
     certificate = solver.certificate(game, scenario, "nash", scenario.available_mw)
     assert not certificate.holds.any()
     assert np.isinf(certificate.gap[response.failed]).all()
+
+
+def test_a_deviation_that_cannot_be_solved_is_no_gain_and_leaves_the_bound_open():
+    game = nashgrid.game(
+        "market-v0", connections=("675", ("680", 5_000.0), "mg3"), available_mw=(0.1, 8.0)
+    )
+    scenario = game.draw(seeds(8))
+    nothing = solver.best_response(game, scenario, -np.ones((8, 3, 1)))
+    assert not nothing.failed.any() and np.isfinite(nothing.achieved).all()
+    assert np.isinf(nothing.bound).any()
+    for b, g in np.argwhere(np.isinf(nothing.bound))[:4]:
+        x = np.zeros((8, 3))
+        x[b, g] = nothing.quantity[b, g]
+        done = outcomes(game.instance, scenario, x, tolerance_pu=1e-10)
+        assert done.solved[b] and done.payoff[b, g] == pytest.approx(nothing.achieved[b, g])
+
+
+def test_references_of_scenarios_that_cannot_be_solved_are_nan_and_never_hold():
+    game = nashgrid.game("market-v0", load_factor=(1.0, 4.0))
+    scenario = game.draw(seeds(16))
+    assert 0 < (~scenario.solved).sum() < 16
+    for name in ("nash", "welfare"):
+        reference = nashgrid.solve(game, scenario, name)
+        bad = ~scenario.solved
+        assert np.isnan(reference.payoffs[bad]).all() and np.isnan(reference.welfare[bad]).all()
+        assert np.isinf(reference.certificate.gap[bad]).all()
+        assert np.isfinite(reference.payoffs[~bad]).all()
+
+
+def test_kkt_residual_is_zero_at_the_equilibrium_and_a_derivative_elsewhere():
+    game = nashgrid.game("market-v0")
+    scenario = game.draw(seeds(16))
+    nash = nashgrid.solve(game, scenario)
+    at_nash = baselines.kkt_residual(game, scenario, game.action(scenario, nash.profile[..., None]))
+    assert at_nash.max() < 1e-4  # EUR/MWh
+    nothing = np.zeros((16, 3))
+    residual = baselines.kkt_residual(game, scenario, -np.ones((16, 3, 1)))
+    slopes = []
+    for g in range(3):  # one-sided differences of the payoff by hand
+        x = nothing.copy()
+        x[:, g] = 1e-3
+        rise = outcomes(game.instance, scenario, x, tolerance_pu=1e-10).payoff[:, g]
+        base = outcomes(game.instance, scenario, nothing, tolerance_pu=1e-10).payoff[:, g]
+        slopes.append((rise - base) / 1e-3)
+    np.testing.assert_allclose(residual, np.max(slopes, axis=0).clip(0), rtol=2e-3)
