@@ -11,6 +11,7 @@ reference_policy(game, solver)                  a policy that replays the refere
 
 from __future__ import annotations
 
+from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -64,6 +65,7 @@ def solve(
     ValueError : a game without references, or an unknown solver, with the nearest name
     """
     module, name = _module(game), _solver(game, solver)
+    _check_scenario(game, scenario)
     return cached(game, scenario, name, lambda: module.solve(game, scenario, name), cache)
 
 
@@ -151,12 +153,29 @@ def _solver(game: Game, solver: str | None) -> str:
     return solver
 
 
+def _check_scenario(game: Game, scenario: Any) -> None:
+    """A scenario of another game, or with other arguments, would be solved without complaint."""
+    like = game.draw(np.zeros(1, dtype=np.uint64))
+    if type(scenario) is not type(like):
+        raise ValueError(
+            f"scenario is a {type(scenario).__name__}; {game.id} draws {type(like).__name__}"
+        )
+    for f in fields(like):
+        given, drawn = getattr(scenario, f.name), getattr(like, f.name)
+        if np.shape(given)[1:] != drawn.shape[1:]:
+            raise ValueError(
+                f"scenario.{f.name} has shape {np.shape(given)} and this game draws (B, "
+                f"{', '.join(map(str, drawn.shape[1:]))}): it is of a game with other arguments"
+            )
+
+
 def _check_actions(game: Game, scenario: Any, actions: Any, letters: tuple[str, ...]) -> None:
     if not game.is_simultaneous or game.horizon != 1:
         raise ValueError(
             f"{game.id} with these arguments is played in turns or rounds: a deviation there is a "
             "policy, not an action (for the oligopoly see baselines.oligopoly.subgame_gap)"
         )
+    _check_scenario(game, scenario)
     copies = scenario.seed.shape[0]
     wanted = (copies, game.n_agents, game.action_size)
     shape = np.shape(actions)

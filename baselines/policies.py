@@ -120,6 +120,42 @@ class StableBaselines:
         )
 
 
+@dataclass(frozen=True, eq=False)
+class GaussianStableBaselines(StableBaselines):
+    """The same for a model that explores with Gaussian noise, as PPO and A2C do in a Box."""
+
+    def executed(self, seed: int) -> Explored:
+        """The policy with its noise, drawn from the scenario's seed, ``seed`` and the round."""
+        return Explored(self, seed)
+
+
+@dataclass(frozen=True, eq=False)
+class Explored:
+    """A Gaussian SB3 policy as it was executed in training; see ``GaussianStableBaselines``."""
+
+    base: GaussianStableBaselines
+    seed: int
+
+    def __call__(
+        self, game: Game, scenario: Any, state: Any, observation: NDArray[np.float32]
+    ) -> Actions:
+        policy = self.base.model.policy
+        policy.set_training_mode(False)
+        rows, _ = policy.obs_to_tensor(observation.reshape(-1, observation.shape[-1]))
+        normal = policy.get_distribution(rows).distribution
+        mean, std = (
+            part.detach().cpu().numpy().astype(np.float64).reshape(*observation.shape[:2], -1)
+            for part in (normal.mean, normal.stddev)
+        )
+        noise = stream(f"policies.sb3/{self.seed}")
+        seeds = hashed(scenario.seed, noise, state.t.astype(np.uint64))
+        count = game.n_agents * game.action_size
+        draws = uniform(seeds, noise, 2 * count)
+        # Box and Muller; 1 - u is in (0, 1]
+        gauss = np.sqrt(-2.0 * np.log1p(-draws[:, :count])) * np.cos(2 * np.pi * draws[:, count:])
+        return np.minimum(np.maximum(mean + std * gauss.reshape(mean.shape), -1.0), 1.0)
+
+
 def equilibrium(solver: str | None = None) -> Equilibrium:
     """The game's reference (default: its first solver), also off the path of play."""
     return Equilibrium(solver)
@@ -144,11 +180,13 @@ def random(seed: int = 0) -> Random:
 def sb3(model: Any) -> StableBaselines:
     """A Stable-Baselines3 model as the policy of every seat: its ``predict``, deterministic.
 
-    The model sees one row per copy and seat, as it does in ``nashgrid.make_vec``.
+    The model sees one row per copy and seat, as it does in ``nashgrid.make_vec``. Models with
+    Gaussian exploration (PPO, A2C) also have ``.executed(seed)``.
     """
     if not callable(getattr(model, "predict", None)):
         raise ValueError(f"sb3: {type(model).__name__} has no predict(); give a trained SB3 model")
-    return StableBaselines(model)
+    gaussian = hasattr(getattr(model, "policy", None), "log_std")
+    return GaussianStableBaselines(model) if gaussian else StableBaselines(model)
 
 
 def constant(

@@ -27,18 +27,6 @@ register(
 )
 
 
-def _register_with_pettingzoo() -> None:
-    import pettingzoo
-
-    for id in ids():
-        page = spec(id).page
-        for kind, entry in (("parallel", "parallel_env"), ("aec", "env")):
-            pettingzoo.register(kind, f"nashgrid/{id}", f"{page}:{entry}")
-
-
-_register_with_pettingzoo()
-
-
 def __getattr__(name: str) -> ModuleType:
     """The classic modules (nashgrid.envs.market_v0, ...), imported when first used."""
     for id in ids():

@@ -138,3 +138,12 @@ def test_the_gap_of_a_best_response_lies_in_its_bracket():
     numbers = [np.array([[x]]) for x in (1.0, 3.0, 3.5, 0.2)]
     response = BestResponse(*numbers, "certified", np.zeros(1, dtype=bool))
     assert response.gap.item() == 2.0 and response.gap_bound.item() == 2.5
+
+
+def test_a_scenario_of_another_game_is_refused():
+    duopoly, triopoly = (nashgrid.game("oligopoly-v0", p) for p in ("duopoly", "triopoly"))
+    seeds = np.arange(2, dtype=np.uint64)
+    with pytest.raises(ValueError, match="of a game with other arguments"):
+        nashgrid.solve(duopoly, triopoly.draw(seeds))
+    with pytest.raises(ValueError, match="scenario is a Conditions; oligopoly-v0 draws Firms"):
+        nashgrid.solve(duopoly, nashgrid.game("market-v0").draw(seeds))

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas
 import pytest
 from small_game import RaftGame
 
@@ -14,6 +15,7 @@ from nashgrid.envs.core import checks
 from nashgrid.envs.core.contract import put, repeat, take
 from nashgrid.envs.core.copies import Copies
 from nashgrid.envs.core.discretised import Discretised
+from nashgrid.envs.oligopoly.dynamics import Oligopoly
 from nashgrid.testing import check_game, check_reference
 
 EVERY_GAME = [
@@ -102,12 +104,30 @@ class HandsOutItsBuffer(RaftGame):
 
 
 class LoopsOverCopies(RaftGame):
-    def observe(self, scenario, state):
-        rows = [
-            super(LoopsOverCopies, self).observe(take(scenario, [b]), take(state, [b]))
-            for b in range(state.t.shape[0])
-        ]
-        return np.concatenate(rows)
+    def step(self, scenario, state, actions):
+        step = super().step(scenario, state, actions)
+        for b in range(step.rewards.shape[0]):
+            step.rewards[b] += 0.0
+        return step
+
+
+class ReadsPandas(RaftGame):
+    def step(self, scenario, state, actions):
+        step = super().step(scenario, state, actions)
+        step.rewards += 0.0 * pandas.DataFrame(step.rewards).to_numpy()
+        return step
+
+
+class IgnoresTurns(RaftGame):
+    def step(self, scenario, state, actions):
+        step = super().step(scenario, state, actions)
+        step.rewards[:] += actions
+        return step
+
+
+class HalvesQuantities(Oligopoly):
+    def action(self, scenario, quantity):
+        return super().action(scenario, 0.5 * quantity)
 
 
 class OutOfRange(RaftGame):
@@ -119,9 +139,12 @@ class OutOfRange(RaftGame):
     ("game", "message"),
     [
         (SharedNoise(), "copy|seed"),
-        (WritesItsState(), "read-only|written"),
+        (WritesItsState(), "read-only|written|idle seats"),
         (HandsOutItsBuffer(), "written|differs"),
-        (LoopsOverCopies(), "Python calls"),
+        (LoopsOverCopies(), "lines of Python"),
+        (ReadsPandas(), "pandas"),
+        (IgnoresTurns(), "idle seats"),
+        (HalvesQuantities(), "undoes"),
         (OutOfRange(), r"\[-1, 1\]"),
     ],
     ids=lambda value: type(value).__name__ if not isinstance(value, str) else "",
@@ -130,6 +153,21 @@ def test_checks_find_planted_faults(game, message):
     with pytest.raises((AssertionError, ValueError), match=message):
         for check in checks.ALL:
             check(game)
+
+
+def test_a_wrong_solver_is_found_in_simultaneous_and_in_leader_games(monkeypatch):
+    from nashgrid.baselines import cournot, stackelberg
+
+    solve, lead = cournot.maximiser, stackelberg.leader_optimum
+    monkeypatch.setattr(cournot, "maximiser", lambda *a, **k: 0.9 * solve(*a, **k))
+    with pytest.raises(AssertionError, match="gaps"):
+        check_reference(nashgrid.game("oligopoly-v0", slope=0.49))
+    monkeypatch.undo()
+    monkeypatch.setattr(
+        stackelberg, "leader_optimum", lambda *a, **k: (0.9 * lead(*a)[0], lead(*a)[1])
+    )
+    with pytest.raises(AssertionError, match="gaps"):
+        check_reference(nashgrid.game("oligopoly-v0", "stackelberg", slope=0.49))
 
 
 # ----- rows of dataclasses of arrays -----
@@ -185,8 +223,59 @@ def test_actions_that_are_not_finite_or_misshapen_are_refused_with_the_agents_na
         raft.step(np.array([[0, 0, 4]]))
     with pytest.raises(ValueError, match="whole numbers"):
         raft.step(np.zeros((1, 3)))
-    with pytest.raises(ValueError, match="seed = -1"):
-        raft.reset(-1)
+    for seed in (-1, 2**63, 1.5, "a", True, [1]):
+        with pytest.raises(ValueError, match=r"seed = .*: a whole number from 0 to"):
+            raft.reset(seed)
+
+
+def test_an_episode_that_is_over_has_to_be_restarted():
+    copies = Copies(nashgrid.game("oligopoly-v0"), 2)
+    copies.reset(0)
+    copies.step(np.zeros((2, 2, 1)))
+    copies.restart(np.array([True, False]))
+    with pytest.raises(RuntimeError, match=r"copies \[1\] are over"):
+        copies.step(np.zeros((2, 2, 1)))
+    copies.restart(np.array([False, True]))
+    assert copies.step(np.zeros((2, 2, 1))).terminated.all()
+    seat = nashgrid.make_seat(RaftGame(), "carrier_0", lambda g, sc, st, ob: np.ones((1, 3), int))
+    with pytest.raises(RuntimeError, match="call reset"):
+        seat.step(1)
+
+
+def test_saved_copies_that_do_not_fit_are_refused():
+    copies = Copies(RaftGame(), 3)
+    copies.reset(0)
+    saved = copies.arrays()
+    for name, value in (
+        ("roots", np.zeros(2, dtype=np.uint64)),
+        ("episodes", np.zeros(0, dtype=np.uint64)),
+        ("episodes", np.zeros((3, 1), dtype=np.uint64)),
+        ("state.t", np.array([0, 0, 6])),
+        ("state.t", np.array([-1, 0, 0])),
+        ("state.last", np.zeros((3, 2))),
+    ):
+        with pytest.raises(ValueError, match="shape|within"):
+            Copies(RaftGame(), 3).load_arrays(saved | {name: value})
+
+
+def test_arguments_may_be_numpys_and_whole_numbers_are_whole():
+    game = nashgrid.game(
+        "oligopoly-v0", firms=np.int64(2), marginal_cost=np.array([10.0, 12.0]), slope=np.float32(1)
+    )
+    assert game == nashgrid.game("oligopoly-v0", slope=1.0)
+    with pytest.raises(ValueError, match=r"firms = 2.0 is not a whole number"):
+        nashgrid.game("oligopoly-v0", firms=2.0)
+
+
+def test_an_episode_drawn_ahead_is_the_episode_drawn_alone():
+    game = nashgrid.game("oligopoly-v0", "drawn")
+    ahead, alone = Copies(game, 1), Copies(game, 2)
+    ahead.reset(8)
+    alone.reset(8)
+    for _ in range(40):
+        assert ahead.scenario.intercept.tolist() == alone.scenario.intercept[:1].tolist()
+        ahead.reset()
+        alone.reset()
 
 
 def test_actions_outside_the_box_are_clipped():

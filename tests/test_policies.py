@@ -181,3 +181,28 @@ def test_constant_takes_numbers_per_seat_in_either_unit(game):
 def test_unusable_arguments_are_named(make, words):
     with pytest.raises(ValueError, match=words):
         make()
+
+
+# ----- models of Stable-Baselines3 -----
+
+
+def test_sb3_policy_executes_the_noise_of_its_model():
+    from stable_baselines3 import PPO
+
+    game = nashgrid.game("oligopoly-v0", "drawn")
+    model = PPO("MlpPolicy", nashgrid.make_vec(game, copies=4), n_steps=4, batch_size=48, seed=1)
+    policy = policies.sb3(model)
+    scenario = game.draw(np.arange(20_000, dtype=np.uint64))
+    state = game.initial(scenario)
+    seen = game.observe(scenario, state)
+    mean = policy(game, scenario, state, seen)
+    played = policy.executed(3)(game, scenario, state, seen)
+    # an untrained PPO has a mean near 0 and a standard deviation of 1, clipped to [-1, 1]:
+    # E[clip(z)^2] = 1 - 2 phi(1) = 0.51606 for a standard normal z, by partial integration
+    assert abs((played**2).mean() - 0.51606) < 0.01
+    assert abs(played.mean() - mean.mean()) < 0.01
+    again = policies.sb3(model).executed(3)(game, scenario, state, seen)
+    assert (again == played).all()
+    assert (policy.executed(4)(game, scenario, state, seen) != played).mean() > 0.5
+    with pytest.raises(ValueError, match="no predict"):
+        policies.sb3(3)

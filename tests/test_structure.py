@@ -13,8 +13,9 @@ MAY_IMPORT = {
     "training": {"envs", "configs"},
     "evaluation": {"envs", "baselines", "configs"},
 }
-# score_run loads the policy of the run that it scores
-ALLOWED = {("evaluation", "training")}
+# inside functions only: score_run loads the policy of the run that it scores, and an experiment's
+# solver is checked by name
+ALLOWED = {("evaluation", "training"), ("configs", "baselines")}
 FACE = {"game", "make", "make_aec", "make_vec", "make_seat", "solve", "score", "policies", "cli"}
 
 

@@ -64,7 +64,7 @@ def test_aec_and_parallel_play_the_same_game(game):
     parallel, aec = nashgrid.make(game), nashgrid.make_aec(game)
     parallel.reset(seed=4)
     aec.reset(seed=4)
-    totals = dict.fromkeys(game.agents, 0.0)
+    paid = {"parallel": dict.fromkeys(game.agents, 0.0), "aec": dict.fromkeys(game.agents, 0.0)}
     spaces = {agent: parallel.action_space(agent) for agent in game.agents}
     for k, space in enumerate(spaces.values()):
         space.seed(k)
@@ -72,21 +72,21 @@ def test_aec_and_parallel_play_the_same_game(game):
         actions = {agent: space.sample() for agent, space in spaces.items()}
         played = aec.game_state.t[0]
         while aec.game_state.t[0] == played:
-            aec.step(actions[aec.agent_selection])
+            agent = aec.agent_selection
+            paid["aec"][agent] += aec.last()[1]  # since this agent's last move
+            aec.step(actions[agent])
         observations, rewards, terminations, truncations, infos = parallel.step(actions)
         for agent in game.agents:
-            totals[agent] += rewards[agent]
-            assert aec.infos[agent].keys() == infos[agent].keys()
+            paid["parallel"][agent] += rewards[agent]
+            masks = [view.pop("action_mask", None) for view in (aec.infos[agent], infos[agent])]
+            assert aec.infos[agent] == infos[agent] and np.array_equal(*masks)
             assert (aec.observe(agent) == observations[agent]).all()
         assert not any(truncations.values())
     assert all(aec.terminations.values())
-    final = {}
     for agent in aec.agent_iter():
-        _, final[agent], *_ = aec.last()
+        paid["aec"][agent] += aec.last()[1]
         aec.step(None)
-    if game.is_simultaneous and game.horizon == 1:
-        assert final == totals
-    assert set(final) == set(game.agents)
+    assert paid["aec"] == pytest.approx(paid["parallel"])
 
 
 def test_follower_sees_the_leader_and_the_leader_moves_first():
@@ -159,6 +159,10 @@ def test_seats_without_a_policy_for_the_others_say_who_is_missing():
         Seats(game, 1, ["firm_0"], {"firm_1": zero})
     with pytest.raises(ValueError, match="did you mean 'firm_0'"):
         Seats(game, 1, ["firm0"], zero)
+    with pytest.raises(ValueError, match="did you mean 'firm_2'"):
+        Seats(game, 1, "firm_0", {"firm_1": zero, "firm_22": zero})
+    with pytest.raises(ValueError, match="3 is not a policy"):
+        Seats(game, 1, ["firm_0"], {"firm_1": zero, "firm_2": 3})
 
     def short(game, scenario, state, observation):
         return np.zeros((state.t.shape[0], 1, 1))
@@ -181,6 +185,25 @@ def test_masks_are_in_the_infos_or_in_the_observation():
     seat = nashgrid.make_seat(RaftGame(), "carrier_0", zero)
     seat.reset(seed=3)
     assert seat.action_masks().tolist() == [True] * 4
+
+
+def test_choices_that_are_not_whole_are_refused():
+    env = nashgrid.make(RaftGame())
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match="whole numbers"):
+        env.step({"carrier_0": 1.7})
+    seat = nashgrid.make_seat(RaftGame(), "carrier_0", zero)
+    seat.reset(seed=0)
+    with pytest.raises(ValueError, match="whole numbers"):
+        seat.step(1.7)
+
+
+def test_views_say_so_before_the_first_reset():
+    for env in (nashgrid.make(RaftGame()), nashgrid.make_aec(RaftGame())):
+        with pytest.raises(RuntimeError, match="reset"):
+            env.state()
+    with pytest.raises(RuntimeError, match="reset"):
+        nashgrid.make_aec(RaftGame()).step(0)
 
 
 def test_parallel_names_missing_and_unknown_agents():

@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 import pickle
 import sys
-from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -174,12 +173,39 @@ def check_equal_bits(game: Game) -> None:
         same_bits(ours, other.step(random_actions(game, 3, 1)), "continued elsewhere")
 
 
-def check_seeds_matter(game: Game) -> None:
-    """Unlike seeds give unlike scenarios wherever anything is drawn; rows depend on their seed."""
+def check_rows_by_own_seed(game: Game) -> None:
+    """The scenario carries its seeds, and each row is a function of its own seed alone."""
     seeds = np.arange(20, 28, dtype=np.uint64)
     drawn = game.draw(seeds)
     assert (drawn.seed == seeds).all(), "the scenario carries its seed"
     same_bits(take(drawn, np.array([6, 2])), game.draw(seeds[[6, 2]]), "rows by their own seed")
+
+
+def check_idle_actions_are_ignored(game: Game, copies: int = 4) -> None:
+    """What a seat hands in while it is not its turn changes nothing."""
+    scenario = game.draw(np.arange(copies, dtype=np.uint64))
+    state = game.initial(scenario)
+    for key in range(game.horizon):
+        actions, other = (random_actions(game, copies, k) for k in (key, key + 1000))
+        acting = game.acting(state)
+        acting = acting[..., None] if game.is_continuous else acting
+        step = game.step(scenario, state, actions)
+        same_bits(step, game.step(scenario, state, np.where(acting, actions, other)), "idle seats")
+        state = step.state
+
+
+def check_quantities(game: Game, copies: int = 4) -> None:
+    """``action`` undoes ``quantity``, in games whose actions have a physical unit."""
+    scenario = game.draw(np.arange(copies, dtype=np.uint64))
+    actions = random_actions(game, copies, 7)
+    try:
+        quantity = game.quantity(scenario, actions)
+    except TypeError:  # choices without a unit
+        return
+    assert quantity.shape == (copies, game.n_agents, max(game.action_size, 1)), "quantity"
+    np.testing.assert_allclose(
+        game.action(scenario, quantity), actions, atol=1e-9, err_msg="action undoes quantity"
+    )
 
 
 def check_fresh_arrays(game: Game, copies: int = 4) -> None:
@@ -215,29 +241,33 @@ def check_fresh_arrays(game: Game, copies: int = 4) -> None:
 
 
 def check_no_python_loop(game: Game) -> None:
-    """A step of many copies makes as many Python calls as a step of two: no loop over copies."""
-    few, many = _python_calls(game, 2), _python_calls(game, 64)
-    assert few == many, f"a step makes {few} Python calls for 2 copies and {many} for 64"
+    """A step of many copies runs as many lines of Python as one of two, and none of pandas."""
+    few, many = _python_lines(game, 2), _python_lines(game, 64)
+    assert few == many, f"a step runs {few} lines of Python for 2 copies and {many} for 64"
 
 
-def _python_calls(game: Game, copies: int) -> int:
+def _python_lines(game: Game, copies: int) -> int:
     scenario = game.draw(np.arange(copies, dtype=np.uint64))
     state = game.initial(scenario)
     actions = random_actions(game, copies, 0) * 0
     game.step(scenario, state, actions)  # compile, fill caches
+    game.observe(scenario, state)
     count = 0
 
-    def profile(frame: Any, event: str, argument: Any) -> None:
+    def trace(frame: Any, event: str, argument: Any) -> Any:
         nonlocal count
-        count += event == "call"
+        module = frame.f_globals.get("__name__", "")
+        assert not module.startswith("pandas"), "pandas runs in a step"
+        count += event == "line"
+        return trace
 
-    previous: Callable[..., Any] | None = sys.getprofile()
-    sys.setprofile(profile)
+    previous = sys.gettrace()
+    sys.settrace(trace)
     try:
         game.step(scenario, state, actions)
         game.observe(scenario, state)
     finally:
-        sys.setprofile(previous)
+        sys.settrace(previous)
     return count
 
 
@@ -245,7 +275,9 @@ ALL = (
     check_shapes,
     check_batch_independence,
     check_equal_bits,
-    check_seeds_matter,
+    check_rows_by_own_seed,
+    check_idle_actions_are_ignored,
+    check_quantities,
     check_fresh_arrays,
     check_no_python_loop,
 )

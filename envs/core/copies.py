@@ -43,6 +43,7 @@ class Copies:
         self.scenario: Any = None
         self.state: Any = None
         self._ahead: tuple[Any, int] | None = None  # scenarios of the next episodes, next row
+        self._over: NDArray[np.bool_] | None = None  # copies whose episode has ended
 
     def reset(self, seed: int | None = None) -> None:
         """Start an episode in every copy: the first of a new seed, else the next one."""
@@ -60,7 +61,7 @@ class Copies:
 
     def restart(self, rows: NDArray[np.bool_]) -> None:
         """Start the next episode in the copies where ``rows`` (bool[B]) is true."""
-        roots = self._ready()
+        roots = self.ready()
         if rows.all():
             self.reset()
         elif rows.any():
@@ -68,6 +69,12 @@ class Copies:
             scenario = self.game.draw(episode_seeds(roots[rows], self.episodes[rows]))
             self.scenario = put(self.scenario, rows, scenario)
             self.state = put(self.state, rows, self.game.initial(scenario))
+            self._over = None if self._over is None else self._over & ~rows
+
+    def put_back(self, rows: NDArray[np.bool_], state: Any) -> None:
+        """Set the given copies to a state of theirs from before; their episode goes on."""
+        self.state = put(self.state, rows, state)
+        self._over = None if self._over is None else self._over & ~rows
 
     def step(self, actions: Actions) -> Step:
         """Play one round with actions of all agents, f64[B, N, A] or i64[B, N].
@@ -76,15 +83,19 @@ class Copies:
 
         Raises
         ------
-        ValueError : wrong shape, a number that is not finite, a choice outside 0..K-1
+        ValueError   : wrong shape, a number that is not finite, a choice outside 0..K-1
+        RuntimeError : before the first reset, or an episode that is over
         """
-        self._ready()
+        self.ready()
+        if self._over is not None and self._over.any():
+            raise RuntimeError(f"copies {np.flatnonzero(self._over)[:5]} are over: restart them")
         step = self.game.step(self.scenario, self.state, self.checked(actions))
         self.state = step.state
+        self._over = step.terminated
         return step
 
     def observe(self) -> NDArray[np.float32]:
-        self._ready()
+        self.ready()
         return self.game.observe(self.scenario, self.state)
 
     def acting(self) -> NDArray[np.bool_]:
@@ -124,16 +135,19 @@ class Copies:
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Everything needed to continue elsewhere: seeds, counters and state as flat arrays."""
-        return {"roots": self._ready(), "episodes": self.episodes} | _flat("state", self.state)
+        return {"roots": self.ready(), "episodes": self.episodes} | _flat("state", self.state)
 
     def load_arrays(self, arrays: dict[str, NDArray[Any]]) -> None:
         """Continue from ``arrays()``; the scenarios are drawn again from their seeds."""
         self.roots = np.asarray(arrays["roots"], dtype=np.uint64)
         self.episodes = np.asarray(arrays["episodes"], dtype=np.uint64)
-        if self.roots.shape != (self.copies,):
-            raise ValueError(f"saved for {self.roots.shape[0]} copies, this run has {self.copies}")
+        for name, saved in (("roots", self.roots), ("episodes", self.episodes)):
+            if saved.shape != (self.copies,):
+                raise ValueError(f"{name} has shape {saved.shape} for {self.copies} copies")
         self._start()
         self.state = _unflat("state", self.state, arrays)
+        if (self.state.t < 0).any() or (self.state.t > self.game.horizon).any():
+            raise ValueError(f"state.t is not within 0..{self.game.horizon}")
 
     def _next_of_one(self) -> None:
         """The next episode of a single copy. A draw costs hardly more for 16 scenarios than for
@@ -141,25 +155,25 @@ class Copies:
         self.episodes = self.episodes + _ONE
         if self._ahead is None:
             coming = (self.episodes + np.arange(AHEAD)).astype(np.uint64)
-            roots = np.repeat(self._ready(), AHEAD)
+            roots = np.repeat(self.ready(), AHEAD)
             self._ahead = self.game.draw(episode_seeds(roots, coming)), 0
         scenarios, row = self._ahead
         self.scenario = take(scenarios, slice(row, row + 1))
         self._ahead = (scenarios, row + 1) if row + 1 < AHEAD else None
+        self._over = None
         self.state = self.game.initial(self.scenario)
 
     def _start(self) -> None:
         self._ahead = None
-        self.scenario = self.game.draw(episode_seeds(self._ready(), self.episodes))
+        self._over = None
+        self.scenario = self.game.draw(episode_seeds(self.ready(), self.episodes))
         self.state = self.game.initial(self.scenario)
 
-    def _ready(self) -> SeedArray:
+    def ready(self) -> SeedArray:
+        """The root seeds; an error before the first reset."""
         if self.roots is None:
             raise RuntimeError("call reset() before the first step")
         return self.roots
-
-    def _rows(self, rows: NDArray[Any]) -> tuple[Any, Any]:
-        return take(self.scenario, rows), take(self.state, rows)
 
 
 @cache
@@ -170,10 +184,10 @@ def _clip() -> Any:
 
 
 def _roots(seed: int, copies: int) -> SeedArray:
-    if isinstance(seed, bool) or int(seed) != seed or seed < 0:
-        raise ValueError(f"seed = {seed!r}: a whole number >= 0 is needed")
-    start = int(seed) & ((1 << 64) - 1)
-    return np.uint64(start) + np.arange(copies, dtype=np.uint64)
+    whole = isinstance(seed, (int, np.integer)) and not isinstance(seed, bool)
+    if not whole or not 0 <= seed < 1 << 63:
+        raise ValueError(f"seed = {seed!r}: a whole number from 0 to 2**63 - 1 is needed")
+    return np.uint64(seed) + np.arange(copies, dtype=np.uint64)
 
 
 def _shape_message(game: Game, copies: int, shape: tuple[int, ...]) -> str:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from numbers import Integral, Real
 from typing import Any
+
+import numpy as np
 
 
 class InvalidArguments(ValueError):
@@ -15,6 +18,15 @@ class InvalidArguments(ValueError):
         self.what = what
         self.problems = list(problems)
         super().__init__(f"{what}: " + "; ".join(self.problems))
+
+
+def plain(value: Any) -> Any:
+    """What a game keeps of an argument: numpy's numbers as Python's, arrays and lists as tuples."""
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, (list, tuple)):
+        return tuple(plain(v) for v in value)
+    return value.item() if isinstance(value, np.generic) else value
 
 
 class Problems:
@@ -38,11 +50,11 @@ class Problems:
         integer: bool = False,
     ) -> bool:
         """True if ``value`` is a finite number in [low, high] ((low, high] with ``open_low``)."""
-        kind = "a whole number" if integer else "a number"
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            self.add(f"{name} = {value!r} is not {kind}")
-        elif not math.isfinite(value) or (integer and value != int(value)):
-            self.add(f"{name} = {value!r} is not {'a whole' if integer else 'a finite'} number")
+        kind: Any = Integral if integer else Real
+        if isinstance(value, (bool, np.bool_)) or not isinstance(value, kind):
+            self.add(f"{name} = {value!r} is not a {'whole ' if integer else ''}number")
+        elif not math.isfinite(value):
+            self.add(f"{name} = {value!r} is not a finite number")
         elif value < low or value > high or (open_low and value == low):
             bounds = f"{'>' if open_low else '>='} {low:g}" if math.isfinite(low) else ""
             if math.isfinite(high):

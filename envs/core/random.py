@@ -30,11 +30,13 @@ def stream(name: str) -> int:
 
 def uniform(seeds: SeedArray, stream: int, count: int) -> FloatArray:
     """Uniform numbers in [0, 1), f64[B, count]; row b depends on seeds[b] and the stream alone."""
-    return _kernels()[0](seeds, np.uint64(stream), count)
+    return _kernels()[0](np.asarray(seeds, dtype=np.uint64), np.uint64(stream), count)
 
 
 def hashed(seeds: SeedArray, stream: int, index: NDArray[np.uint64]) -> SeedArray:
     """New 64-bit seeds, u64[B], from a seed and an index per row."""
+    if seeds.shape != index.shape:  # the kernel does not look
+        raise ValueError(f"seeds have shape {seeds.shape} and index has shape {index.shape}")
     return _kernels()[1](seeds, np.uint64(stream), index)
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
+
+import pettingzoo
 
 from nashgrid.envs.core.contract import Game
 from nashgrid.envs.core.errors import InvalidArguments, unknown
@@ -40,10 +43,15 @@ _specs: dict[str, Spec] = {}
 
 
 def register(spec: Spec) -> None:
-    """Add a game; an id can be given once."""
+    """Add a game, here and to PettingZoo's registry; an id can be given once.
+
+    The page module offers ``parallel_env`` and ``env`` (AEC).
+    """
     if spec.id in _specs:
         raise ValueError(f"{spec.id} is registered already")
     _specs[spec.id] = spec
+    for kind, entry in (("parallel", "parallel_env"), ("aec", "env")):
+        pettingzoo.register(kind, f"nashgrid/{spec.id}", f"{spec.page}:{entry}")
 
 
 def ids() -> list[str]:
@@ -52,7 +60,7 @@ def ids() -> list[str]:
 
 def spec(id: str) -> Spec:
     """The spec of an id, with or without the "nashgrid/" in front."""
-    name = str(id).removeprefix("nashgrid/").replace("_v", "-v")
+    name = re.sub(r"_(v\d+)$", r"-\1", str(id).removeprefix("nashgrid/"))
     if name not in _specs:
         raise ValueError(unknown("game", id, ids()))
     return _specs[name]

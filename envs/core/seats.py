@@ -43,6 +43,8 @@ class Seats(Copies):
         others: Policy | Mapping[str, Policy] | None = None,
     ) -> None:
         super().__init__(game, copies)
+        if isinstance(seats, str):
+            seats = [seats]
         self.seats = tuple(game.agents if seats is None else seats)
         if not self.seats:
             raise ValueError(f"seats is empty; {game.id} has {', '.join(game.agents)}")
@@ -62,8 +64,14 @@ class Seats(Copies):
             return []
         if others is None:
             raise ValueError(f"others: no policy plays {', '.join(left)}; give one (see policies)")
+        for policy in others.values() if isinstance(others, Mapping) else [others]:
+            if not callable(policy):
+                raise ValueError(f"others: {policy!r} is not a policy; see nashgrid.policies")
         if not isinstance(others, Mapping):
             return [(np.array([self.game.index[a] for a in left]), others)]
+        for name in others:
+            if name not in left:
+                raise ValueError(f"others: {unknown('agent', name, left)}")
         missing = [a for a in left if a not in others]
         if missing:
             raise ValueError(f"others: no policy plays {', '.join(missing)}")
@@ -90,15 +98,12 @@ class Seats(Copies):
         rewards = step.rewards[:, self.learners]
         metrics = dict(step.metrics)
         terminated = step.terminated
-        if not self._all_learners_always_move:
+        if not self.game.is_simultaneous:
             extra, ended, metrics = self._skip(~terminated, metrics)
             rewards = rewards + extra
             terminated = terminated | ended
+            self._over = terminated
         return rewards, terminated, metrics
-
-    @property
-    def _all_learners_always_move(self) -> bool:
-        return self.game.is_simultaneous
 
     def _joint(self, actions: Actions) -> Actions:
         if len(self.seats) == self.game.n_agents and not self.partners:
@@ -112,6 +117,10 @@ class Seats(Copies):
             shape = (*shape, game.action_size)
         if given.shape != shape:
             raise ValueError(f"actions have shape {given.shape}; the learners' seats need {shape}")
+        if not game.is_continuous and given.dtype.kind not in "iu":
+            raise ValueError(
+                f"actions of {game.id} are whole numbers, got an array of {given.dtype}"
+            )
         joint = _played(game, self.scenario, self.state, self.partners)
         joint[:, self.learners] = given
         return joint

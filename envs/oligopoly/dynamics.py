@@ -19,7 +19,7 @@ from nashgrid.envs.core.contract import (
     SeedArray,
     Step,
 )
-from nashgrid.envs.core.errors import Problems
+from nashgrid.envs.core.errors import Problems, plain
 from nashgrid.envs.core.random import stream, uniform
 from nashgrid.envs.oligopoly.payoffs import consumer_surplus_eur, price_eur_per_mwh, profit_eur
 
@@ -110,18 +110,18 @@ class Oligopoly(Game):
     }
 
     def __post_init__(self) -> None:
+        for name, value in self.arguments.items():
+            object.__setattr__(self, name, plain(value))
         found = Problems("oligopoly-v0")
         if found.number("firms", self.firms, 1, 1000, integer=True):
             for name, low in (("marginal_cost", 0.0), ("cost_slope", 0.0), ("capacity_mwh", 0.0)):
                 values = getattr(self, name)
-                if not isinstance(values, (tuple, list)) or len(values) != self.firms:
+                if not isinstance(values, tuple) or len(values) != self.firms:
                     found.add(f"{name} = {values!r}: one entry for each of the {self.firms} firms")
                     continue
-                object.__setattr__(self, name, tuple(_frozen(v) for v in values))
                 for i, value in enumerate(values):
                     _check(found, f"{name}[{i}]", value, low, open_low=name == "capacity_mwh")
         for name in ("intercept", "slope"):
-            object.__setattr__(self, name, _frozen(getattr(self, name)))
             _check(found, name, getattr(self, name), 0.0, open_low=True)
         found.one_of("order", self.order, ("simultaneous", "sequential"))
         if self.order == "sequential" and self.firms == 1:
@@ -278,10 +278,6 @@ class Oligopoly(Game):
         return float(self._feature_map[1][-2])
 
 
-def _frozen(value: object) -> object:
-    return tuple(value) if isinstance(value, list) else value
-
-
 def _ends(value: Number) -> tuple[float, float]:
     return (value[0], value[1]) if isinstance(value, tuple) else (value, value)
 
@@ -304,8 +300,8 @@ def _span(values: tuple[Number, ...] | list[Number]) -> tuple[float, float]:
 
 
 def _check(found: Problems, name: str, value: object, low: float, *, open_low: bool) -> None:
-    if isinstance(value, (tuple, list)):
-        if found.interval(name, tuple(value), low, float("inf")) and open_low and value[0] <= low:
-            found.add(f"{name} = {tuple(value)} must stay above {low:g}")
+    if isinstance(value, tuple):
+        if found.interval(name, value, low, float("inf")) and open_low and value[0] <= low:
+            found.add(f"{name} = {value} must stay above {low:g}")
     else:
         found.number(name, value, low, open_low=open_low)

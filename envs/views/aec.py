@@ -6,19 +6,17 @@ turn-based games and mixtures.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from pettingzoo import AECEnv
 
 from nashgrid.envs.core.contract import Game
-from nashgrid.envs.core.copies import Copies
 from nashgrid.envs.views import common
+from nashgrid.envs.views.one_copy import OneCopy
 
 
-class GameAECEnv(AECEnv[str, Any, Any]):
+class GameAECEnv(OneCopy, AECEnv[str, Any, Any]):
     """One copy of a game, one move at a time; the round is played when its last mover has moved."""
 
     def __init__(
@@ -29,43 +27,10 @@ class GameAECEnv(AECEnv[str, Any, Any]):
         mask_in_observation: bool = False,
     ) -> None:
         super().__init__()
-        common.check_view(game, render_mode, max_cycles)
-        self.game = game
-        self.render_mode = render_mode
-        self.max_cycles = game.horizon
-        self.metadata = common.metadata(game)
-        self.possible_agents = list(game.agents)
-        self.agents: list[str] = []
-        self.mask_in_observation = mask_in_observation and not game.is_continuous
-        seen = (
-            common.masked_observation_space
-            if self.mask_in_observation
-            else common.observation_space
-        )
-        self.observation_spaces = {agent: seen(game) for agent in game.agents}
-        self.action_spaces = {agent: common.action_space(game) for agent in game.agents}
-        self.state_space = common.state_space(game)
-        self._copies = Copies(game, 1)
-        self._metrics: Mapping[str, Any] | None = None
+        self._open(game, render_mode, max_cycles, mask_in_observation)
         self.agent_selection = game.agents[0]
         self._queue: list[str] = []
         self._moves: dict[str, Any] = {}
-
-    def observation_space(self, agent: str) -> Any:
-        return self.observation_spaces[agent]
-
-    def action_space(self, agent: str) -> Any:
-        return self.action_spaces[agent]
-
-    @property
-    def scenario(self) -> Any:
-        """The scenario of this episode, a batch of one: what references are solved on."""
-        return self._copies.scenario
-
-    @property
-    def game_state(self) -> Any:
-        """The state of play, a batch of one."""
-        return self._copies.state
 
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> None:
         self._copies.reset(seed)
@@ -78,11 +43,12 @@ class GameAECEnv(AECEnv[str, Any, Any]):
         self._skip_agent_selection = None
         self._moves = {}
         self._begin_round()
-        self.infos = self._all_infos()
+        self.infos = self._infos()
         if self.render_mode == "human":
             self.render()
 
     def step(self, action: Any) -> None:
+        self._copies.ready()
         agent = self.agent_selection
         if self.terminations[agent] or self.truncations[agent]:
             self._was_dead_step(action)
@@ -109,21 +75,6 @@ class GameAECEnv(AECEnv[str, Any, Any]):
         mask = self.game.action_mask(self._copies.scenario, self._copies.state)
         return {"observation": observation, "action_mask": mask[0, row].astype(np.int8)}
 
-    def state(self) -> NDArray[np.float32]:
-        """Global state for central critics, f32[S]."""
-        return self.game.global_state(self._copies.scenario, self._copies.state)[0]
-
-    def render(self) -> Any:
-        if self.render_mode is None:
-            raise ValueError(f"no render_mode was given (allowed: {common.RENDER_MODES})")
-        copies = self._copies
-        return common.render(
-            self.game, copies.scenario, copies.state, self._metrics, self.render_mode
-        )
-
-    def close(self) -> None:
-        """Nothing is held open."""
-
     def _begin_round(self) -> None:
         acting = self._copies.acting()[0]
         self._queue = [a for a, moves in zip(self.game.agents, acting, strict=True) if moves]
@@ -144,10 +95,4 @@ class GameAECEnv(AECEnv[str, Any, Any]):
             self.agent_selection = self.agents[0]
         else:
             self._begin_round()
-        self.infos = self._all_infos()
-
-    def _all_infos(self) -> dict[str, dict[str, Any]]:
-        game, copies = self.game, self._copies
-        mask = None if game.is_continuous else game.action_mask(copies.scenario, copies.state)
-        acting = None if game.is_simultaneous else copies.acting()
-        return common.infos(game, self._metrics, acting, mask)
+        self.infos = self._infos()

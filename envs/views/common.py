@@ -65,10 +65,7 @@ def joint_actions(game: Game, actions: Mapping[str, Any], movers: list[str]) -> 
             if name not in actions:
                 raise ValueError(f"no action for {name}, whose turn it is")
     if not game.is_continuous:
-        choices = np.zeros((1, game.n_agents), dtype=np.int64)
-        for name, action in actions.items():
-            choices[0, game.index[name]] = action
-        return choices
+        return np.array([[actions.get(name, 0) for name in game.agents]])
     if len(actions) == game.n_agents:
         flat: Any = [actions[name] for name in game.agents]
     else:
@@ -117,8 +114,10 @@ def infos(
     return out
 
 
-def render(game: Game, scenario: Any, state: Any, metrics: Any, mode: str) -> Any:
+def render(game: Game, scenario: Any, state: Any, metrics: Any, mode: str | None) -> Any:
     """A picture (u8[H, W, 3]), a text, or a window of one copy; None in mode "human"."""
+    if mode is None:
+        raise ValueError(f"no render_mode was given (allowed: {', '.join(RENDER_MODES)})")
     if game.pictures is None:
         raise ValueError(f"{game.id} has no pictures: its class gives no pictures module")
     pictures = import_module(game.pictures)

@@ -11,7 +11,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from nashgrid.envs.core.contract import Game, put, take
+from nashgrid.envs.core.contract import Game, take
 from nashgrid.envs.core.seats import Policy, Seats
 from nashgrid.envs.views import common
 
@@ -40,6 +40,7 @@ class SeatEnv(gymnasium.Env[Any, Any]):
         self._seats = Seats(game, 1, [seat], others)
         self._row = int(self._seats.learners[0])
         self._metrics: dict[str, Any] | None = None
+        self._over = True
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -47,30 +48,30 @@ class SeatEnv(gymnasium.Env[Any, Any]):
         super().reset(seed=seed)
         self._seats.start(seed)
         self._metrics = None
+        self._over = False
         if self.render_mode == "human":
             self.render()
         return self._observation(), self._info()
 
     def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+        if self._over:
+            raise RuntimeError("the episode is over, or has not begun; call reset()")
         game = self.game
-        if game.is_continuous:
-            given: Any = np.asarray(action, dtype=np.float64).reshape(1, 1, game.action_size)
-        else:
-            given = np.array([[int(action)]])
+        shape = (1, 1, game.action_size) if game.is_continuous else (1, 1)
+        given = np.asarray(action).reshape(shape)
         rewards, terminated, self._metrics = self._seats.play(given)
         if self.render_mode == "human":
             self.render()
-        over = bool(terminated[0])
-        return self._observation(), float(rewards[0, 0]), over, False, self._info()
+        self._over = bool(terminated[0])
+        return self._observation(), float(rewards[0, 0]), self._over, False, self._info()
 
     def action_masks(self) -> NDArray[np.bool_]:
         """bool[K]: the choices that need no projection (games of choices)."""
         return self.game.action_mask(self._seats.scenario, self._seats.state)[0, self._row]
 
     def render(self) -> Any:
-        if self.render_mode is None:
-            raise ValueError(f"no render_mode was given (allowed: {common.RENDER_MODES})")
         seats = self._seats
+        seats.ready()
         return common.render(
             self.game, seats.scenario, seats.state, self._metrics, self.render_mode
         )
@@ -155,9 +156,10 @@ class SeatVectorEnv(VectorEnv[Any, Any, Any]):
         if fresh.any():  # next-step: these copies start anew and ignore their action
             seats.again(fresh)
             begun = take(seats.state, fresh)
+            given = np.where(_like(self._rows(fresh), given), 0, given)
         rewards, terminated, metrics = seats.play(given.reshape(shape))
         if fresh.any():
-            seats.state = put(seats.state, fresh, begun)
+            seats.put_back(fresh, begun)
             rewards = np.where(fresh[:, None], 0.0, rewards)
             terminated = terminated & ~fresh
             metrics = {k: np.where(_like(fresh, v), 0.0, v) for k, v in metrics.items()}

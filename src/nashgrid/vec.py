@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from nashgrid.envs.core.contract import Game
+from nashgrid.envs.core.errors import Problems
 from nashgrid.envs.views import SeatVectorEnv, game_of
 
 
@@ -31,6 +32,14 @@ def make_vec(
     autoreset    : gymnasium only; SB3 always resets in the same step
     """
     game = game_of(id, preset, arguments)
+    found = Problems("make_vec")
+    found.number("copies", copies, 1, integer=True)
+    found.number("reward_scale", reward_scale, 0.0, open_low=True)
+    found.one_of("api", api, ("sb3", "gymnasium"))
+    found.one_of("autoreset", autoreset, ("same-step", "next-step"))
+    if api == "sb3" and autoreset == "next-step":
+        found.add("autoreset = 'next-step': Stable-Baselines3 resets in the same step")
+    found.raise_if_any()
     if api == "sb3":
         from nashgrid.training.vec_env import SharedPolicyVecEnv
 
@@ -38,8 +47,6 @@ def make_vec(
         if seed is not None:
             vec.seed(seed)
         return vec
-    if api == "gymnasium":
-        return SeatVectorEnv(
-            game, copies, seats, others, reward_scale=reward_scale, autoreset=autoreset, seed=seed
-        )
-    raise ValueError(f"api = {api!r} is unknown (allowed: 'sb3', 'gymnasium')")
+    return SeatVectorEnv(
+        game, copies, seats, others, reward_scale=reward_scale, autoreset=autoreset, seed=seed
+    )
