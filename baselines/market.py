@@ -29,7 +29,7 @@ from nashgrid.baselines.box_newton import (
 )
 from nashgrid.baselines.interval import maximise_interval
 from nashgrid.baselines.reference import BestResponse, Certificate, Reference, Replay
-from nashgrid.envs.core.contract import Actions, FloatArray
+from nashgrid.envs.core.contract import Actions, FloatArray, take
 from nashgrid.envs.core.random import stream, uniform
 from nashgrid.envs.core.seats import Policy
 from nashgrid.envs.market.dynamics import Conditions, Market
@@ -227,17 +227,6 @@ def _box(scenario: Conditions) -> tuple[FloatArray, FloatArray]:
     return np.zeros_like(high), high
 
 
-def _picked(scenario: Conditions, rows: NDArray[np.int64]) -> Conditions:
-    """The rows, without what only observers read."""
-    return Conditions(
-        scenario.seed[rows],
-        scenario.common[rows],
-        scenario.offers[rows],
-        scenario.view[:0],
-        scenario.solved[rows],
-    )
-
-
 def _function(
     game: Market, scenario: Conditions, objective: Objective, tolerance_pu: float = EXACT_PU
 ) -> Callable[[NDArray[np.int64], FloatArray], FloatArray]:
@@ -249,7 +238,7 @@ def _function(
         size = max(CHUNK // points, 1)
         for first in range(0, rows.size, size):
             part = slice(first, first + size)
-            some = _picked(scenario, rows[part])
+            some = take(scenario, rows[part])
             play = outcomes(
                 game.instance,
                 some,
@@ -309,7 +298,7 @@ def _response(
     size = max(CHUNK // samples, 1)
     for first in range(0, copies, size):
         part = slice(first, first + size)
-        some = _picked(scenario, np.arange(copies)[part])
+        some = take(scenario, np.arange(copies)[part])
         play = outcomes(
             game.instance,
             some,
@@ -328,7 +317,7 @@ def _response(
             copy, agent = rows[part] // n, rows[part] % n
             play = by_copy[copy]
             play[np.arange(copy.size), :, agent] = x[part, None]
-            some = _picked(scenario, copy)
+            some = take(scenario, copy)
             done = outcomes(
                 game.instance,
                 some,

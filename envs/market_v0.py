@@ -41,10 +41,11 @@ number; time left. `state()` adds every voltage, every loading and all injection
 
 **Physics.** Three-phase power flow of the feeder with its delta, wye, constant-power, -current
 and -impedance loads, solved in every draw (loss0) and every step to a power mismatch of 1e-6 MVA;
-solvers and scores use 1e-10. `physics="pandapower"` solves with `runpp_3ph` instead (a fraction
-of a second each; not with unequal taps). Nothing stands in for the power flow. Where it does not
-converge, `failed` is 1, every agent gets minus `payoff_scale`, welfare is the sum of that, and
-all other numbers are 0.
+solvers and scores use 1e-10. `physics="pandapower"` solves with `runpp_3ph` instead, which
+averages every line matrix as if the phases were transposed: voltages differ by up to 0.03 pu, and
+payoffs by tens of EUR/h where a limit is active (docs/market.md; a fraction of a second each; not
+with unequal taps). Nothing stands in for the power flow. Where it does not converge, `failed` is
+1, every agent gets minus `payoff_scale`, welfare is the sum of that, and all other numbers are 0.
 
 **Reference.** Nash: the maximiser of the potential, found by projected Newton from three starts,
 with every own deviation searched over its whole interval. Welfare optimum likewise. Both

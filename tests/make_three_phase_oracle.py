@@ -1,6 +1,9 @@
 """Writes tests/data/three_phase_runpp_3ph.json: power flows of ieee13("flat") by pandapower.
 
-Run from the repository root: python tests/make_three_phase_oracle.py
+Six fixed plays, then random ones over the box of the market's draws: half of them with one load
+factor for all loads, half with a factor per load, which unbalances the feeder further.
+
+Run from the repository root (some minutes): python tests/make_three_phase_oracle.py
 """
 
 import json
@@ -14,7 +17,7 @@ from nashgrid.envs.physics import Connection, compile_feeder
 
 TARGET = Path(__file__).parent / "data" / "three_phase_runpp_3ph.json"
 SITES = ("675", "mg2", "mg3")
-FIVE_POINTS_MW = [
+FIXED_MW = [
     (0.0, 0.0, 0.0),
     (1.0, 0.5, 0.5),
     (1.24, 1.45, 1.45),
@@ -22,17 +25,19 @@ FIVE_POINTS_MW = [
     (1.832, 1.1875, 1.1875),
     (1.95, 1.15, 1.15),
 ]
+HALF = 100  # random plays of each kind
 
 
 def main() -> None:
     model = compile_feeder(ieee13("flat"), [Connection(bus) for bus in SITES])
     rng = np.random.default_rng(2026)
-    n_loads, n_random = len(model.loads), 14
-    p_mw = np.concatenate([FIVE_POINTS_MW, rng.uniform(0.0, 2.0, (n_random, 3)).round(3)])
+    n_loads, fixed = len(model.loads), np.array(FIXED_MW)
+    p_mw = np.concatenate([fixed, rng.uniform(0.0, 3.0, (2 * HALF, 3)).round(3)])
     load_factor = np.ones((len(p_mw), n_loads))
-    load_factor[-n_random:] = rng.uniform(0.5, 1.3, (n_random, n_loads)).round(3)
+    load_factor[-2 * HALF : -HALF] = rng.uniform(0.8, 1.1, (HALF, 1)).round(3)
+    load_factor[-HALF:] = rng.uniform(0.5, 1.3, (HALF, n_loads)).round(3)
     source_v_pu = np.full(len(p_mw), 1.025)
-    source_v_pu[-n_random:] = rng.uniform(1.0, 1.03, n_random).round(4)
+    source_v_pu[len(fixed) :] = rng.uniform(1.015, 1.03, 2 * HALF).round(4)
     flow = model.solve(p_mw, load_factor, source_v_pu, engine="pandapower")
     assert flow.converged.all()
     columns = {
@@ -40,8 +45,8 @@ def main() -> None:
         "load_factor": load_factor,
         "source_v_pu": source_v_pu,
         "v_pu": flow.v_pu.round(7),
-        "loading": flow.loading.round(6),
-        "loss_mw": flow.loss_mw.round(9),
+        "loading": flow.loading.round(7),
+        "loss_mw": flow.loss_mw.round(7),
     }
     document = {
         "made_by": "tests/make_three_phase_oracle.py",

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import nashgrid
+from nashgrid.baselines import best_response, best_response_executed, cache, policies
 from nashgrid.envs.core.copies import Copies
 from nashgrid.envs.core.errors import InvalidArguments
+from nashgrid.envs.market import payoffs
 from nashgrid.envs.market.payoffs import SHARED, outcomes
 
 # Loss of the feeder with the regulator's unequal taps at (MG1, MG2, MG3) MW, from an independent
@@ -56,7 +60,7 @@ def test_paper_like_losses_match_an_independent_solution():
     points = np.array([[1.226, 3.021], [1.874, 2.374]])
     play = outcomes(game.instance, scenario, points, each=2, tolerance_pu=1e-10)
     np.testing.assert_allclose(play["loss0_kw"], 124.053, atol=0.005)
-    np.testing.assert_allclose(play["loss_kw"], [108.540, 106.305], atol=0.15)
+    np.testing.assert_allclose(play["loss_kw"], [108.540, 106.305], atol=0.005)
     at_rest = outcomes(game.instance, scenario, np.zeros((1, 2)), tolerance_pu=1e-10)
     np.testing.assert_allclose(at_rest["loss_reduction"], -0.683, atol=0.001)
     np.testing.assert_allclose(at_rest["v_min_pu"], 0.836, atol=0.001)
@@ -176,6 +180,34 @@ def test_observation_shows_own_values_first_and_the_whole_scenario():
         np.testing.assert_allclose(seen[:, g, names.index("time_left")], 1, atol=1e-6)
 
 
+def test_a_changed_scenario_is_seen_as_it_pays():
+    game = nashgrid.game("market-v0", connections=("675", "mg2"), association=False)
+    s = game.draw(seeds(4))
+    names = [f.name for f in game.features]
+    common, offers = s.common.copy(), s.offers.copy()
+    common[:, 2], offers[:, 1, 1] = 77.0, 33.0  # energy price; cost of microgrid_2
+    changed = replace(s, common=common, offers=offers)
+    np.testing.assert_array_equal(changed.price_eur_per_mwh, 77.0)
+    seen = game.physical(game.observe(changed, game.initial(changed)))
+    np.testing.assert_allclose(seen[:, :, names.index("price")], 77.0, rtol=1e-5)
+    np.testing.assert_allclose(seen[:, 0, names.index("cost_1")], 33.0, rtol=1e-5)
+    np.testing.assert_allclose(seen[:, 1, names.index("cost_0")], 33.0, rtol=1e-5)
+
+
+def test_with_kappa_nothing_is_seen_that_does_not_pay():
+    # u = price (x + kappa LR): the multiple plays no part
+    drawn = nashgrid.game("market-v0", kappa_mw=4.0, loss_price_multiple=(1.0, 5.0))
+    fixed = nashgrid.game("market-v0", kappa_mw=4.0, loss_price_multiple=2.0)
+    a, b = drawn.draw(seeds(16)), fixed.draw(seeds(16))
+    x = np.zeros((16, 3, 1))
+    np.testing.assert_array_equal(
+        drawn.step(a, drawn.initial(a), x).rewards, fixed.step(b, fixed.initial(b), x).rewards
+    )
+    np.testing.assert_array_equal(
+        drawn.observe(a, drawn.initial(a)), fixed.observe(b, fixed.initial(b))
+    )
+
+
 def test_state_shows_voltages_loadings_and_injections():
     game = nashgrid.game("market-v0")
     s = game.draw(seeds(3))
@@ -200,15 +232,80 @@ def test_a_copy_does_not_depend_on_its_neighbours(preset):
     copies = 300  # more than one block of the kernel, and a remainder
     s = game.draw(seeds(copies))
     x = random_injections(s, 5)
-    whole = outcomes(game.instance, s, x)
+    whole, seen = outcomes(game.instance, s, x), game.observe(s, game.initial(s))
     for b in (0, 7, 255, 256, 299):
         one = game.draw(seeds(1, first=b))
         np.testing.assert_array_equal(one.common[0], s.common[b])
         np.testing.assert_array_equal(one.offers[0], s.offers[b])
-        np.testing.assert_array_equal(one.view[0], s.view[b])
+        np.testing.assert_array_equal(game.observe(one, game.initial(one))[0], seen[b])
         alone = outcomes(game.instance, one, x[b : b + 1])
         np.testing.assert_array_equal(alone.payoff[0], whole.payoff[b])
         np.testing.assert_array_equal(alone.shared[:, 0], whole.shared[:, b])
+
+
+@pytest.fixture
+def five_more_per_mwh(monkeypatch):
+    """The market's one settlement pays every agent 5 EUR/MWh more than it should."""
+    play, settle = payoffs._kernels()
+
+    def pay(x_mw, payoff, energy, shared):
+        extra = 5.0 * x_mw
+        payoff += extra
+        energy += extra
+        shared[SHARED.index("welfare_eur_per_h")] += extra.sum(axis=1)
+
+    def generous_play(each, x_mw, *rest):
+        solved = play(each, x_mw, *rest)
+        pay(x_mw, *rest[-4:-1])
+        return solved
+
+    def generous_settle(first, rows, each, loss_mw, v_pu, loading, x_mw, *rest):
+        settle(first, rows, each, loss_mw, v_pu, loading, x_mw, *rest)
+        pay(x_mw, *rest[-3:])
+
+    def change():
+        cache.clear()
+        monkeypatch.setattr(payoffs, "_kernels", lambda: (generous_play, generous_settle))
+
+    yield change
+    cache.clear()
+
+
+def test_step_solvers_responses_and_scores_all_go_through_one_settlement(five_more_per_mwh):
+    """A settlement that pays 5 EUR/MWh more is a game whose costs are 5 EUR/MWh lower, whoever
+    asks. Anything that computed a payoff by itself would still see the higher costs."""
+
+    def numbers(game):
+        s = game.draw(seeds(6))
+        actions = np.linspace(-0.9, 0.9, 18).reshape(6, 3, 1)
+        samples = np.stack([actions, -actions, 0.5 * actions])
+        nash, best = nashgrid.solve(game, s, "nash"), nashgrid.solve(game, s, "welfare")
+        response = best_response(game, s, actions)
+        mixed = best_response_executed(game, s, samples)
+        score = nashgrid.score(policies.constant(0.2), game, scenarios=4)
+        assert nash.certificate.holds.all() and best.certificate.holds.all()
+        return {
+            "step": game.step(s, game.initial(s), actions).rewards,
+            "nash payoffs": nash.payoffs,
+            "nash profile": nash.profile,
+            "welfare": best.welfare,
+            "response at the profile": response.value,
+            "response": response.achieved,
+            "mixed response at the profile": mixed.value,
+            "mixed response": mixed.achieved,
+            "scored payoffs": score.deterministic.value,
+            "scored NashConv": score.nash_conv(),
+            "scored reference": score.scenarios.reference.payoffs,
+            "scored optimum": score.scenarios.optimum.welfare,
+        }
+
+    dear = nashgrid.game("market-v0", "binding")
+    cheap = nashgrid.game("market-v0", "binding", cost_eur_per_mwh=(15.0, 45.0))
+    expected, unpaid = numbers(cheap), numbers(dear)
+    five_more_per_mwh()
+    for name, values in numbers(dear).items():
+        np.testing.assert_allclose(values, expected[name], atol=2e-3, err_msg=name)
+        assert np.abs(values - unpaid[name]).max() > 0.02, name
 
 
 def overloaded_game():

@@ -2,7 +2,8 @@
 
 pandapower holds lines as sequence values, so it solves a feeder whose lines are transposed. On that
 feeder the two agree to rounding of the models; on the real one they differ by what the averaging of
-the line matrices does: up to 0.017 pu and 0.35 percentage points of the loss reduction.
+the line matrices does: over the box of the market's draws up to 0.034 pu and 1.8 kW, at the six
+fixed plays up to 0.0172 pu and 0.35 percentage points of the loss reduction.
 """
 
 import json
@@ -52,35 +53,39 @@ def test_the_file_speaks_of_the_same_results():
     assert ORACLE["bus_phases"] == list(model.bus_phases)
     assert ORACLE["line_phases"] == list(model.line_phases)
     assert ORACLE["loads"] == list(model.loads)
-    assert len(ORACLE["points"]) == 20
+    assert len(ORACLE["points"]) == 206
 
 
 def test_transposed_feeder_matches_runpp_3ph():
     model = compile_feeder(transposed(ieee13("flat")), SITES)
     flow = model.solve(column("p_mw"), column("load_factor"), column("source_v_pu"))
-    np.testing.assert_allclose(flow.v_pu, column("v_pu"), rtol=0, atol=3e-5)
-    np.testing.assert_allclose(flow.loading, column("loading"), rtol=0, atol=1e-3)
+    np.testing.assert_allclose(flow.v_pu, column("v_pu"), rtol=0, atol=2e-5)
+    np.testing.assert_allclose(flow.loading, column("loading"), rtol=0, atol=1e-4)
     np.testing.assert_allclose(flow.loss_mw, column("loss_mw"), rtol=0, atol=1e-5)
 
 
 def test_real_feeder_is_as_close_to_runpp_3ph_as_averaged_lines_allow():
     model = compile_feeder(ieee13("flat"), SITES)
     flow = model.solve(column("p_mw"), column("load_factor"), column("source_v_pu"))
-    np.testing.assert_allclose(flow.v_pu, column("v_pu"), rtol=0, atol=0.025)
+    apart = np.abs(flow.v_pu - column("v_pu")).max(axis=1)
+    assert apart[:6].max() < 0.0172
+    assert apart.max() < 0.0336
+    np.testing.assert_allclose(flow.loading, column("loading"), rtol=0, atol=0.0495)
     loss_mw = column("loss_mw")
+    np.testing.assert_allclose(flow.loss_mw, loss_mw, rtol=0, atol=0.00176)
     reduction = 1.0 - flow.loss_mw[1:6] / flow.loss_mw[0]
-    np.testing.assert_allclose(reduction, 1.0 - loss_mw[1:6] / loss_mw[0], rtol=0, atol=0.004)
+    np.testing.assert_allclose(reduction, 1.0 - loss_mw[1:6] / loss_mw[0], rtol=0, atol=0.0035)
 
 
 def test_pandapower_engine_still_gives_the_committed_numbers():
-    chosen = [0, 12]
+    chosen = [0, 50, 150]
     model = compile_feeder(ieee13("flat"), SITES)
     inputs = [column(name)[chosen] for name in ("p_mw", "load_factor", "source_v_pu")]
     flow = model.solve(*inputs, engine="pandapower")
     assert flow.converged.all()
     np.testing.assert_allclose(flow.v_pu, column("v_pu")[chosen], rtol=0, atol=1e-6)
     np.testing.assert_allclose(flow.loading, column("loading")[chosen], rtol=0, atol=1e-5)
-    np.testing.assert_allclose(flow.loss_mw, column("loss_mw")[chosen], rtol=0, atol=1e-7)
+    np.testing.assert_allclose(flow.loss_mw, column("loss_mw")[chosen], rtol=0, atol=2e-7)
 
 
 def test_pandapower_engine_flags_collapse_and_nan():

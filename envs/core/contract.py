@@ -208,10 +208,10 @@ class Preset:
 
 def take(arrays: T, rows: NDArray[Any] | slice) -> T:
     """The given rows of a dataclass of arrays: fresh arrays for indices or a mask, else a view."""
-    values = [getattr(arrays, name) for name in _field_names(arrays.__class__)]
-    return arrays.__class__(
-        *[v[rows] if isinstance(v, np.ndarray) else take(v, rows) for v in values]
-    )
+    cls: Any = arrays.__class__
+    values = [getattr(arrays, name) for name in _field_names(cls)]
+    taken: T = cls(*[v[rows] if isinstance(v, np.ndarray) else take(v, rows) for v in values])
+    return taken
 
 
 def put(arrays: T, rows: NDArray[Any], values: T) -> T:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any, Literal
@@ -20,22 +19,19 @@ from nashgrid.envs.core.contract import (
     SeedArray,
     Step,
 )
-from nashgrid.envs.core.errors import Problems
 from nashgrid.envs.core.random import stream
-from nashgrid.envs.market.instance import (
-    DEFAULT_SITES,
-    NETWORKS,
-    Instance,
-    Site,
-    checked_sites,
-    models,
-    network_arrays,
+from nashgrid.envs.market.arguments import (
+    Number,
+    PerMicrogrid,
+    check,
+    ends_of,
+    middle_of,
+    of_microgrid,
+    span_of,
 )
+from nashgrid.envs.market.instance import DEFAULT_SITES, Instance, Site, models, network_arrays
 from nashgrid.envs.market.payoffs import SHARED, STEP_TOLERANCE_PU, outcomes
 from nashgrid.envs.physics.three_phase import BATCH_CAP, V_MIN_PU
-
-Number = float | tuple[float, float]  # a fixed number, or the interval it is drawn from
-PerMicrogrid = Number | tuple[Number, ...]  # one for all microgrids, or one for each
 
 STREAMS = np.array(
     [
@@ -44,7 +40,6 @@ STREAMS = np.array(
     ],
     dtype=np.uint64,
 )
-_TIME_LEFT = np.array([[1.0], [-1.0]], dtype=np.float32)  # scaled, by rounds played
 _PAPER_SITES: tuple[Site, ...] = (  # shares of the microgrid's own load in the phases
     ("675", 0.0, (480 / 838, 68 / 838, 290 / 838)),
     ("mg2", 0.0, (185 / 443, 48 / 443, 210 / 443)),
@@ -58,14 +53,12 @@ class Conditions:
 
     seed u64[B]; common f64[B, 6]: load factor, source voltage, energy price, loss price, worth of
     a saved loss, loss without injection; offers f64[B, 3, N]: available power, cost, cost slope;
-    view f32[B, N, O]: the observation before the round; solved bool[B]: the power flow without
-    injection converged.
+    solved bool[B]: the power flow without injection converged.
     """
 
     seed: SeedArray
     common: FloatArray
     offers: FloatArray
-    view: NDArray[np.float32]
     solved: BoolArray
 
     @property
@@ -215,7 +208,7 @@ class Market(Game):
     )
 
     def __post_init__(self) -> None:
-        _check(self)
+        check(self)
 
     # ----- structure -----
 
@@ -243,13 +236,14 @@ class Market(Game):
             for k in range(n):
                 whose = "own" if k == 0 else f"{k} seat(s) after own, in a circle"
                 out.append(Feature(f"{name}_{k}", *bounds, unit, f"{meaning}, {whose}"))
-        price, multiple = _ends(self.price_eur_per_mwh), _ends(self.loss_price_multiple)
-        loss_price = (price[0] * multiple[0], price[1] * multiple[1])
+        price, multiple = ends_of(self.price_eur_per_mwh), ends_of(self.loss_price_multiple)
+        loss_price = price if self._kappa else (price[0] * multiple[0], price[1] * multiple[1])
+        paid = "price of kappa x loss reduction" if self._kappa else "price of a saved MWh of loss"
         out += [
-            Feature("load_factor", *_span(_ends(self.load_factor)), "1", "factor on all loads"),
-            Feature("source_v", *_span(_ends(self.source_v_pu)), "pu", "source voltage"),
-            Feature("price", *_span(price), "EUR/MWh", "energy price"),
-            Feature("loss_price", *_span(loss_price), "EUR/MWh", "price of a saved MWh of loss"),
+            Feature("load_factor", *span_of(ends_of(self.load_factor)), "1", "factor on all loads"),
+            Feature("source_v", *span_of(ends_of(self.source_v_pu)), "pu", "source voltage"),
+            Feature("price", *span_of(price), "EUR/MWh", "energy price"),
+            Feature("loss_price", *span_of(loss_price), "EUR/MWh", paid),
             Feature("role", 0.0, 1.0, "1", "1 for microgrid_1 (large), else 0"),
             Feature("seat", 0.0, float(max(n - 1, 1)), "1", "own number"),
             Feature("time_left", 0.0, 1.0, "1", "rounds left / horizon"),
@@ -272,10 +266,13 @@ class Market(Game):
     def payoff_scale(self) -> float:  # type: ignore[override]
         """Sum of what the microgrids would earn on energy alone at the middle of the draws,
         plus half of kappa where it is given."""
-        price = _middle(_ends(self.price_eur_per_mwh))
+        price = middle_of(ends_of(self.price_eur_per_mwh))
         total = 0.0
         for m in range(self.n_microgrids):
-            p, c, d = (_middle(_ends(_of(v, m, self.n_microgrids))) for v in self._per_microgrid)
+            p, c, d = (
+                middle_of(ends_of(of_microgrid(v, m, self.n_microgrids)))
+                for v in self._per_microgrid
+            )
             margin = max(price - c, 0.0)
             x = min(p, margin / d) if d > 0 else p
             total += (margin - 0.5 * d * x) * x
@@ -311,12 +308,11 @@ class Market(Game):
         seeds = np.array(seeds, dtype=np.uint64)
         copies = seeds.shape[0]
         common, offers = np.empty((copies, 6)), np.empty((copies, 3, n))
-        view = np.empty((copies, n, len(self.features)), dtype=np.float32)
         solved = np.empty(copies, dtype=bool)
-        scenario = Conditions(seeds, common, offers, view, solved)
-        all_solved = _draw_kernel()(
+        scenario = Conditions(seeds, common, offers, solved)
+        all_solved = _kernels().draw(
             seeds, *self._draw_constants, STEP_TOLERANCE_PU, BATCH_CAP, V_MIN_PU,
-            common, offers, view, solved,
+            common, offers, solved,
         )  # fmt: skip
         if not all_solved or instance.engine != "kernel":
             again = ~solved if instance.engine == "kernel" else np.ones_like(solved)
@@ -341,14 +337,18 @@ class Market(Game):
         )
 
     def observe(self, scenario: Conditions, state: Injections) -> NDArray[np.float32]:
-        out = scenario.view.copy()
-        out[:, :, -1] = _TIME_LEFT[state.t]
-        return out
+        seen: NDArray[np.float32] = _kernels().observe(
+            scenario.common, scenario.offers, state.t, *self._observed
+        )
+        return seen
 
     def quantity(self, scenario: Conditions, actions: FloatArray) -> FloatArray:
-        x_mw = actions + 1.0
-        x_mw *= 0.5
-        x_mw *= scenario.available_mw[..., None]
+        return self._injections(scenario, actions)[..., None]
+
+    def _injections(self, scenario: Conditions, actions: FloatArray) -> FloatArray:
+        """f64[B, N], MW; one kernel, since numpy's three calls are felt by a single copy."""
+        actions = np.ascontiguousarray(actions, dtype=np.float64)
+        x_mw: FloatArray = _kernels().injections(actions, scenario.offers)
         return x_mw
 
     def action(self, scenario: Conditions, quantity: FloatArray) -> FloatArray:
@@ -356,12 +356,12 @@ class Market(Game):
         return np.minimum(np.maximum(2.0 * share - 1.0, -1.0), 1.0)[..., None]
 
     def step(self, scenario: Conditions, state: Injections, actions: FloatArray) -> Step:
-        x_mw = self.quantity(scenario, actions)[..., 0]
+        x_mw = self._injections(scenario, actions)
         outcome = outcomes(self.instance, scenario, x_mw)
         metrics = {"injection_mw": x_mw.copy(), "energy_eur_per_h": outcome.energy}
         metrics.update(zip(SHARED, outcome.shared, strict=True))
-        over = np.ones(x_mw.shape[0], dtype=bool)
-        return Step(Injections(state.t + 1, x_mw), outcome.payoff, over, metrics)
+        t = state.t + 1
+        return Step(Injections(t, x_mw), outcome.payoff, t >= self.horizon, metrics)
 
     def global_state(self, scenario: Conditions, state: Injections) -> NDArray[np.float32]:
         """All observations, then voltages, loadings and injections; solves the power flow."""
@@ -407,9 +407,9 @@ class Market(Game):
             self.price_eur_per_mwh,
             self.loss_price_multiple,
         )
-        rows = [_ends(v) for v in shared]
+        rows = [ends_of(v) for v in shared]
         for values in self._per_microgrid:
-            rows += [_ends(_of(values, m, m_all)) for m in range(m_all)]
+            rows += [ends_of(of_microgrid(values, m, m_all)) for m in range(m_all)]
         return np.array(rows)
 
     @cached_property
@@ -428,7 +428,7 @@ class Market(Game):
                     part = per[kind, group] / a if kind == 0 else per[kind, group] * a**kind
                 ends.append(part.min(axis=0) if kind == 0 else part.sum(axis=0))
             low, high = np.min(ends, axis=0)[0], np.max(ends, axis=0)[1]
-            out.append(_span((float(low), float(high))))
+            out.append(span_of((float(low), float(high))))
         return out
 
     @cached_property
@@ -441,10 +441,15 @@ class Market(Game):
             bounds[:, 1] - bounds[:, 0],
             instance.owner,
             instance.split,
-            *self._feature_map,
             np.array(instance.reference.feeder.taps_pu),
             network_arrays(instance.reference),
         )
+
+    @cached_property
+    def _observed(self) -> tuple[Any, ...]:
+        """Ranges of the features, and the columns of ``common`` that are among them."""
+        loss_price = 2 if self._kappa else 3  # kappa is paid at the energy price
+        return (*self._feature_map, np.array([0, 1, 2, loss_price]))
 
     @cached_property
     def _state_map(self) -> tuple[FloatArray, FloatArray]:
@@ -454,125 +459,7 @@ class Market(Game):
 
 
 @cache
-def _draw_kernel() -> Any:
-    from nashgrid.envs.market.kernels import draw
+def _kernels() -> Any:
+    from nashgrid.envs.market import kernels
 
-    return draw
-
-
-# ----- arguments -----
-
-
-def _check(game: Market) -> None:
-    found = Problems("market-v0")
-    for f in ("connections", "split", "shares", "v_limits_pu", "kappa_mw", *_INTERVALS):
-        object.__setattr__(game, f, _frozen(getattr(game, f)))
-    found.one_of("network", game.network, NETWORKS)
-    found.one_of("physics", game.physics, ("kernel", "pandapower"))
-    found.one_of("association", game.association, (False, True))
-    sites = checked_sites(found, game.network, game.connections)
-    microgrids = len(game.connections) if isinstance(game.connections, tuple) else 0
-    if sites:
-        object.__setattr__(game, "connections", sites)
-    if game.association is True and 0 < microgrids < 3:
-        found.add("association = True needs three microgrids or more: microgrid_1 stays alone")
-    if game.split is not None and _shares(found, "split", game.split, microgrids - 1):
-        if abs(sum(game.split) - 1.0) > 1e-9:
-            found.add(f"split = {game.split} must sum to 1")
-    if game.shares is not None and _shares(found, "shares", game.shares, microgrids, open_low=True):
-        if sum(game.shares) > 1.0 + 1e-9:
-            found.add(f"shares = {game.shares} sum to {sum(game.shares):g} (allowed: at most 1)")
-    if isinstance(game.kappa_mw, tuple):
-        _shares(found, "kappa_mw", game.kappa_mw, microgrids, high=1e6, open_low=True)
-    elif game.kappa_mw is not None:
-        found.number("kappa_mw", game.kappa_mw, 0.0, 1e6, open_low=True)
-    if game.kappa_mw is not None and game.shares is not None:
-        found.add("kappa_mw and shares are both given: kappa_mw takes the place of the shares")
-    for name, (low, high, open_low) in _INTERVALS.items():
-        value = getattr(game, name)
-        own = name in ("available_mw", "cost_eur_per_mwh", "cost_slope_eur_per_mw2h")
-        if own and isinstance(value, tuple) and not _is_interval(value):
-            if len(value) != microgrids:
-                found.add(
-                    f"{name} has {len(value)} entries; give a number, an interval (low, high), or "
-                    f"one of these for each of the {microgrids} microgrids"
-                )
-                continue
-            for m, entry in enumerate(value):
-                _check_interval(found, f"{name}[{m}]", entry, low, high, open_low)
-        else:
-            _check_interval(found, name, value, low, high, open_low)
-    if found.interval("v_limits_pu", game.v_limits_pu, 0.3, 2.0):
-        if game.v_limits_pu[0] == game.v_limits_pu[1]:
-            found.add(f"v_limits_pu = {game.v_limits_pu} leaves no room (allowed: low < high)")
-    found.number("ampacity_606_a", game.ampacity_606_a, 0.0, open_low=True)
-    for name in ("voltage_charge_eur_per_h_pu2", "overload_charge_eur_per_h"):
-        found.number(name, getattr(game, name), 0.0)
-    if game.physics == "pandapower" and game.network == "taps":
-        found.add(
-            "physics = 'pandapower' cannot represent the unequal taps of network = 'taps' "
-            "(allowed there: 'kernel'; or network = 'flat')"
-        )
-    found.raise_if_any()
-
-
-_INTERVALS = {  # name: lowest, highest, lowest excluded
-    "load_factor": (0.0, 10.0, False),
-    "source_v_pu": (0.5, 1.5, False),
-    "price_eur_per_mwh": (0.0, 1e6, True),
-    "loss_price_multiple": (0.0, 1e6, False),
-    "available_mw": (0.0, 1e3, True),
-    "cost_eur_per_mwh": (0.0, 1e6, False),
-    "cost_slope_eur_per_mw2h": (0.0, 1e6, False),
-}
-
-
-def _check_interval(
-    found: Problems, name: str, value: Any, low: float, high: float, open_low: bool
-) -> None:
-    if isinstance(value, tuple):
-        if found.interval(name, value, low, high) and open_low and value[0] <= low:
-            found.add(f"{name} = {value} must stay above {low:g}")
-    else:
-        found.number(name, value, low, high, open_low=open_low)
-
-
-def _shares(
-    found: Problems,
-    name: str,
-    values: Any,
-    length: int,
-    high: float = 1.0,
-    open_low: bool = False,
-) -> bool:
-    return found.numbers(name, values, length, low=0.0, high=high, open_low=open_low)
-
-
-def _frozen(value: Any) -> Any:
-    return tuple(_frozen(v) for v in value) if isinstance(value, (list, tuple)) else value
-
-
-def _is_interval(value: Sequence[Any]) -> bool:
-    """Two bare numbers; anything else is one entry for each microgrid."""
-    return len(value) == 2 and not any(isinstance(v, tuple) for v in value)
-
-
-def _of(values: Any, m: int, microgrids: int) -> Number:
-    """The entry of microgrid m."""
-    return values[m] if isinstance(values, tuple) and not _is_interval(values) else values
-
-
-def _ends(value: Number) -> tuple[float, float]:
-    return (value[0], value[1]) if isinstance(value, tuple) else (value, value)
-
-
-def _middle(ends: tuple[float, float]) -> float:
-    return 0.5 * (ends[0] + ends[1])
-
-
-def _span(ends: tuple[float, float]) -> tuple[float, float]:
-    """Range of a feature: that of the draws; a number that never varies sits in the middle."""
-    low, high = ends
-    if low < high:
-        return low, high
-    return (0.0, 2.0 * low) if low > 0 else (-1.0, 1.0)
+    return kernels

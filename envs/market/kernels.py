@@ -1,4 +1,5 @@
-"""The market's inner loops, compiled: draw, settle, play. Imported on demand, it loads numba.
+"""The market's inner loops, compiled: draw, observe, settle, play. Imported on demand: it loads
+numba.
 
 One row is one copy. Rows never read each other and every sum runs in one order, so a copy's numbers
 do not depend on how many copies there are.
@@ -122,18 +123,67 @@ def _scaled(value, low, factor):
     return min(max((value - low) * factor - 1.0, -1.0), 1.0)
 
 
+@njit(cache=True, nogil=True, error_model="numpy")
+def observe(common, offers, t, low, factor, columns):
+    """f32[B, N, O]: what the agents see after t i64[B] rounds.
+
+    low, factor f64[O]: ranges of the features, see ``_scaled``; columns i64[4]: those of ``common``
+    that are seen.
+    """
+    copies, _, n_agents = offers.shape
+    n_offers = 3 * n_agents
+    seat = n_offers + 5
+    view = np.empty((copies, n_agents, low.shape[0]), dtype=np.float32)
+    seen = np.empty(n_offers + 4, dtype=np.float32)
+    for b in range(copies):
+        for i in range(3):  # the columns of one kind share their range
+            for g in range(n_agents):
+                f = i * n_agents + g
+                seen[f] = _scaled(offers[b, i, g], low[f], factor[f])
+        for i in range(4):
+            f = n_offers + i
+            seen[f] = _scaled(common[b, columns[i]], low[f], factor[f])
+        for g in range(n_agents):
+            f = 0
+            for i in range(0, n_offers, n_agents):
+                for k in range(i + g, i + n_agents):
+                    view[b, g, f] = seen[k]
+                    f += 1
+                for k in range(i, i + g):
+                    view[b, g, f] = seen[k]
+                    f += 1
+            for k in range(n_offers, n_offers + 4):
+                view[b, g, k] = seen[k]
+            view[b, g, seat - 1] = 1.0 if g == 0 else -1.0
+            view[b, g, seat] = _scaled(g, low[seat], factor[seat])
+            view[b, g, seat + 1] = 1.0 if t[b] == 0 else -1.0
+    return view
+
+
+@njit(cache=True, nogil=True)
+def injections(actions, offers):
+    """f64[B, N], MW: nothing at -1, all that is available at +1; actions f64[B, N, 1]."""
+    copies, n_agents, _ = actions.shape
+    if copies != offers.shape[0] or n_agents != offers.shape[2]:
+        raise ValueError("actions are f64[B, N, 1]: B scenarios, N agents")
+    x_mw = np.empty((copies, n_agents))
+    for b in range(copies):
+        for g in range(n_agents):
+            x_mw[b, g] = (actions[b, g, 0] + 1.0) * 0.5 * offers[b, AVAILABLE, g]
+    return x_mw
+
+
 def _compiled(fingerprint: int):
     @njit(cache=True, nogil=True, error_model="numpy")
-    def draw(seeds, streams, low, width, owner, split, feature_low, feature_factor, taps_pu,
-             network, tolerance_pu, cap, v_floor_pu, common, offers, view, solved):  # fmt: skip
+    def draw(seeds, streams, low, width, owner, split, taps_pu, network, tolerance_pu, cap,
+             v_floor_pu, common, offers, solved):  # fmt: skip
         """Scenarios and their loss without injection, written to common .. solved.
 
         seeds u64[B]; streams u64[7]: load factor, source voltage, price, loss-price multiple, and
         per microgrid available power, cost, cost slope; low, width f64[4 + 3 M]: intervals of the
         draws; owner i64[M], split f64[M]: the agent of each microgrid and its share of the agent's
-        injection; feature_low, feature_factor f64[O]; network: arrays of the sweep, without
-        injection; common f64[B, 6], offers f64[B, 3, N], view f32[B, N, O], solved bool[B].
-        Returns whether all are solved.
+        injection; network: arrays of the sweep, without injection; common f64[B, 6],
+        offers f64[B, 3, N], solved bool[B]. Returns whether all are solved.
         """
         fingerprint  # noqa: B018  part of the key of the disk cache
         copies = seeds.shape[0]
@@ -149,7 +199,6 @@ def _compiled(fingerprint: int):
         loading = np.empty((block, network[6].shape[0]))
         balance = np.empty((block, 3))
         iterations = np.empty(block, dtype=np.int64)
-        seen = np.empty(3 * n_agents + 4, dtype=np.float32)
         for b0 in range(0, copies, block):
             rows = min(block, copies - b0)
             for r in range(rows):
@@ -185,30 +234,6 @@ def _compiled(fingerprint: int):
                 common[b, LOSS0_MW] = balance[r, 0]
                 solved[b] = balance[r, 1] < tolerance_pu and balance[r, 2] > v_floor_pu
                 all_solved &= solved[b]
-        n_offers = 3 * n_agents
-        for b in range(copies):
-            for i in range(3):  # the columns of one kind share their range
-                for g in range(n_agents):
-                    f = i * n_agents + g
-                    seen[f] = _scaled(offers[b, i, g], feature_low[f], feature_factor[f])
-            for i in range(4):
-                f = n_offers + i
-                seen[f] = _scaled(common[b, i], feature_low[f], feature_factor[f])
-            for g in range(n_agents):
-                f = 0
-                for i in range(0, n_offers, n_agents):
-                    for k in range(i + g, i + n_agents):
-                        view[b, g, f] = seen[k]
-                        f += 1
-                    for k in range(i, i + g):
-                        view[b, g, f] = seen[k]
-                        f += 1
-                for k in range(n_offers, n_offers + 4):
-                    view[b, g, k] = seen[k]
-                f = n_offers + 4
-                view[b, g, f] = 1.0 if g == 0 else -1.0
-                view[b, g, f + 1] = _scaled(g, feature_low[f + 1], feature_factor[f + 1])
-                view[b, g, f + 2] = 1.0
         return all_solved
 
     @njit(cache=True, nogil=True, error_model="numpy")

@@ -4,8 +4,8 @@ Differences from the feeder, all of them in pandapower's model: lines have seque
 their 3 x 3 matrices are averaged into transposed ones; lines with one or two phases become
 three-phase, and voltages at phases that do not exist are to be masked; loads are constant power,
 and those of constant current or impedance carry their kind in the column "zip" for an outer loop.
-On ieee13("flat") the averaging alone moves voltages by up to 0.017 pu and the loss by 0.7 %; with
-averaged matrices the sweep and runpp_3ph agree to 2e-5 pu.
+On ieee13("flat") without injection the averaging alone moves voltages by up to 0.017 pu and the
+loss by 0.7 %; with averaged matrices the sweep and runpp_3ph agree to 2e-5 pu.
 """
 
 from __future__ import annotations

@@ -1,0 +1,131 @@
+"""The market's arguments: their checks, and numbers that may be intervals or one per microgrid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from nashgrid.envs.core.errors import Problems
+from nashgrid.envs.market.instance import NETWORKS, checked_sites
+
+if TYPE_CHECKING:
+    from nashgrid.envs.market.dynamics import Market
+
+Number = float | tuple[float, float]  # a fixed number, or the interval it is drawn from
+PerMicrogrid = Number | tuple[Number, ...]  # one for all microgrids, or one for each
+
+_INTERVALS = {  # name: lowest, highest, lowest excluded
+    "load_factor": (0.0, 10.0, False),
+    "source_v_pu": (0.5, 1.5, False),
+    "price_eur_per_mwh": (0.0, 1e6, True),
+    "loss_price_multiple": (0.0, 1e6, False),
+    "available_mw": (0.0, 1e3, True),
+    "cost_eur_per_mwh": (0.0, 1e6, False),
+    "cost_slope_eur_per_mw2h": (0.0, 1e6, False),
+}
+
+
+def check(game: Market) -> None:
+    """Freeze the lists among the arguments in place; InvalidArguments with every problem."""
+    found = Problems("market-v0")
+    for f in ("connections", "split", "shares", "v_limits_pu", "kappa_mw", *_INTERVALS):
+        object.__setattr__(game, f, _frozen(getattr(game, f)))
+    found.one_of("network", game.network, NETWORKS)
+    found.one_of("physics", game.physics, ("kernel", "pandapower"))
+    found.one_of("association", game.association, (False, True))
+    sites = checked_sites(found, game.network, game.connections)
+    microgrids = len(game.connections) if isinstance(game.connections, tuple) else 0
+    if sites:
+        object.__setattr__(game, "connections", sites)
+    if game.association is True and 0 < microgrids < 3:
+        found.add("association = True needs three microgrids or more: microgrid_1 stays alone")
+    if game.split is not None and _shares(found, "split", game.split, microgrids - 1):
+        if abs(sum(game.split) - 1.0) > 1e-9:
+            found.add(f"split = {game.split} must sum to 1")
+    if game.shares is not None and _shares(found, "shares", game.shares, microgrids, open_low=True):
+        if sum(game.shares) > 1.0 + 1e-9:
+            found.add(f"shares = {game.shares} sum to {sum(game.shares):g} (allowed: at most 1)")
+    if isinstance(game.kappa_mw, tuple):
+        _shares(found, "kappa_mw", game.kappa_mw, microgrids, high=1e6, open_low=True)
+    elif game.kappa_mw is not None:
+        found.number("kappa_mw", game.kappa_mw, 0.0, 1e6, open_low=True)
+    if game.kappa_mw is not None and game.shares is not None:
+        found.add("kappa_mw and shares are both given: kappa_mw takes the place of the shares")
+    for name, (low, high, open_low) in _INTERVALS.items():
+        value = getattr(game, name)
+        own = name in ("available_mw", "cost_eur_per_mwh", "cost_slope_eur_per_mw2h")
+        if own and isinstance(value, tuple) and not _is_interval(value):
+            if len(value) != microgrids:
+                found.add(
+                    f"{name} has {len(value)} entries; give a number, an interval (low, high), or "
+                    f"one of these for each of the {microgrids} microgrids"
+                )
+                continue
+            for m, entry in enumerate(value):
+                _check_interval(found, f"{name}[{m}]", entry, low, high, open_low)
+        else:
+            _check_interval(found, name, value, low, high, open_low)
+    if found.interval("v_limits_pu", game.v_limits_pu, 0.3, 2.0):
+        if game.v_limits_pu[0] == game.v_limits_pu[1]:
+            found.add(f"v_limits_pu = {game.v_limits_pu} leaves no room (allowed: low < high)")
+    found.number("ampacity_606_a", game.ampacity_606_a, 0.0, open_low=True)
+    for name in ("voltage_charge_eur_per_h_pu2", "overload_charge_eur_per_h"):
+        found.number(name, getattr(game, name), 0.0)
+    if game.physics == "pandapower" and game.network == "taps":
+        found.add(
+            "physics = 'pandapower' cannot represent the unequal taps of network = 'taps' "
+            "(allowed there: 'kernel'; or network = 'flat')"
+        )
+    found.raise_if_any()
+
+
+def _check_interval(
+    found: Problems, name: str, value: Any, low: float, high: float, open_low: bool
+) -> None:
+    if isinstance(value, tuple):
+        if found.interval(name, value, low, high) and open_low and value[0] <= low:
+            found.add(f"{name} = {value} must stay above {low:g}")
+    else:
+        found.number(name, value, low, high, open_low=open_low)
+
+
+def _shares(
+    found: Problems,
+    name: str,
+    values: Any,
+    length: int,
+    high: float = 1.0,
+    open_low: bool = False,
+) -> bool:
+    return found.numbers(name, values, length, low=0.0, high=high, open_low=open_low)
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(_frozen(v) for v in value) if isinstance(value, (list, tuple)) else value
+
+
+def _is_interval(value: Sequence[Any]) -> bool:
+    """Two bare numbers; anything else is one entry for each microgrid."""
+    return len(value) == 2 and not any(isinstance(v, tuple) for v in value)
+
+
+def of_microgrid(values: Any, m: int, microgrids: int) -> Number:
+    """The entry of microgrid m."""
+    return values[m] if isinstance(values, tuple) and not _is_interval(values) else values
+
+
+def ends_of(value: Number) -> tuple[float, float]:
+    """Lowest and highest value."""
+    return (value[0], value[1]) if isinstance(value, tuple) else (value, value)
+
+
+def middle_of(ends: tuple[float, float]) -> float:
+    return 0.5 * (ends[0] + ends[1])
+
+
+def span_of(ends: tuple[float, float]) -> tuple[float, float]:
+    """Range of a feature: that of the draws; a number that never varies sits in the middle."""
+    low, high = ends
+    if low < high:
+        return low, high
+    return (0.0, 2.0 * low) if low > 0 else (-1.0, 1.0)
