@@ -1,4 +1,5 @@
 # make demo   set up, train on the microgrid market, score against its equilibria, write the report
+#             (goes on with the run that lies in runs/demo; remove that folder to train anew)
 # make test   set up, run all tests
 # make check  set up with the developers' tools, then lint and types
 #
@@ -16,9 +17,8 @@ export OMP_NUM_THREADS = 1
 .PHONY: demo test check clean
 
 demo: .venv/.ok
-	rm -rf runs/demo
 	.venv/bin/nashgrid solve market-v0 --scenarios 8 --seed 1000000000
-	.venv/bin/nashgrid train configs/demo.yaml
+	.venv/bin/nashgrid train configs/demo.yaml $(if $(wildcard runs/demo/config.yaml),--resume)
 	.venv/bin/nashgrid score runs/demo
 	.venv/bin/nashgrid report runs/demo
 

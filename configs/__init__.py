@@ -8,10 +8,22 @@ from nashgrid.configs.load import (
     override,
     shipped,
 )
-from nashgrid.configs.schema import HELD_OUT_SEED, Env, Experiment, Learner, Score
+from nashgrid.configs.schema import (
+    EQUILIBRIA,
+    HELD_OUT_SEED,
+    VALIDATION_SCENARIOS,
+    VALIDATION_SEED,
+    Env,
+    Experiment,
+    Learner,
+    Score,
+)
 
 __all__ = [
+    "EQUILIBRIA",
     "HELD_OUT_SEED",
+    "VALIDATION_SCENARIOS",
+    "VALIDATION_SEED",
     "ConfigError",
     "Env",
     "Experiment",

@@ -11,8 +11,10 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from nashgrid.configs.schema import Env, Experiment
+from nashgrid.configs.schema import EQUILIBRIA, Env, Experiment
 from nashgrid.configs.yaml_text import parse, write
+from nashgrid.envs.core.contract import Game
+from nashgrid.envs.core.errors import unknown
 
 
 class ConfigError(ValueError):
@@ -41,7 +43,8 @@ def load_experiment(
 
     source     : path of a YAML file, or the bare name of a shipped experiment
     overrides  : dotted key path -> value, such as {"learner.plays": 20_000}
-    check_game : also build the game, so that its preset and arguments are checked
+    check_game : also build the game, so that its preset, arguments and solver are checked; where
+                 something else is wrong that is always done, to report everything at once
 
     Raises
     ------
@@ -69,8 +72,8 @@ def build(raw: Mapping[str, Any], label: str, *, check_game: bool = True) -> Exp
         experiment = Experiment.model_validate(dict(raw))
     except ValidationError as error:
         problems += [_explain(item) for item in error.errors()]
-    if check_game:
-        problems += _game_problems(raw.get("env"))
+    if check_game or problems:
+        problems += _game_problems(raw.get("env"), raw.get("score"))
     if experiment is None or problems:
         raise ConfigError(label, problems)
     return experiment
@@ -144,7 +147,7 @@ def _keys_of_block(path: Sequence[Any]) -> list[str]:
     return list(model.model_fields)
 
 
-def _game_problems(raw_env: Any) -> list[str]:
+def _game_problems(raw_env: Any, raw_score: Any) -> list[str]:
     try:
         env = Env.model_validate(raw_env)
     except ValidationError:
@@ -152,8 +155,24 @@ def _game_problems(raw_env: Any) -> list[str]:
     from nashgrid.envs import make_game
 
     try:
-        make_game(env.id, env.preset, **env.arguments)
+        game = make_game(env.id, env.preset, **env.arguments)
     except ValueError as error:
         found = getattr(error, "problems", None) or [str(error)]
         return [f"env: {problem}" for problem in found]
-    return []
+    solver = raw_score.get("solver") if isinstance(raw_score, Mapping) else None
+    return _solver_problems(game, solver) if isinstance(solver, str) else []
+
+
+def _solver_problems(game: Game, solver: str) -> list[str]:
+    from nashgrid.baselines import solvers
+
+    offered = solvers(game)
+    allowed = [name for name in offered if name in EQUILIBRIA]
+    if solver in allowed:
+        return []
+    if solver in offered:
+        return [
+            f"score.solver: {solver!r} is no equilibrium, and a score is the distance to one "
+            f"(allowed: {', '.join(allowed)})"
+        ]
+    return [f"score.solver: {unknown('solver', solver, allowed)}"]

@@ -12,6 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 HELD_OUT_SEED = 1_000_000_000  # far above the seeds that anyone gives by hand
+VALIDATION_SEED = 2_000_000_000  # of the scenarios that the learning curve is measured on
+VALIDATION_SCENARIOS = 32
+EQUILIBRIA = ("nash", "stackelberg")  # solvers whose outcome a score can be the distance to
 
 
 class Block(BaseModel):
@@ -132,7 +135,9 @@ class Score(Block):
         description="Score the controls too: random, passive, greedy, untrained, best constant.",
     )
     solver: str | None = Field(
-        default=None, description="Solver of the reference; None: the game's Nash solver."
+        default=None,
+        description="Solver of the reference, an equilibrium: nash or stackelberg; None: that of "
+        "the game's own rules.",
     )
 
 
@@ -153,13 +158,19 @@ class Experiment(Block):
     def _held_out_is_held_out(self) -> Self:
         train = range(self.seed, self.seed + self.learner.copies)
         held_out = range(self.score.seed, self.score.seed + self.score.scenarios)
-        problems = []
-        if train.start < held_out.stop and held_out.start < train.stop:
-            problems.append(
-                f"seeds of training, {train.start}..{train.stop - 1}, overlap with the held-out "
-                f"ones, {held_out.start}..{held_out.stop - 1}: change seed or score.seed"
-            )
-        _refuse(problems)
+        validation = range(VALIDATION_SEED, VALIDATION_SEED + VALIDATION_SCENARIOS)
+        pairs = [
+            ("seeds of training", train, "the held-out ones", held_out, "seed or score.seed"),
+            ("seeds of training", train, "those of the learning curve", validation, "seed"),
+            ("held-out seeds", held_out, "those of the learning curve", validation, "score.seed"),
+        ]
+        _refuse(
+            [
+                f"{one}, {a[0]}..{a[-1]}, overlap with {other}, {b[0]}..{b[-1]}: change {key}"
+                for one, a, other, b, key in pairs
+                if a.start < b.stop and b.start < a.stop
+            ]
+        )
         return self
 
 

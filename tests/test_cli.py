@@ -109,7 +109,10 @@ def test_solve_takes_arguments_of_the_game(capsys):
         (["score", "no_such_run"], "no run 'no_such_run'"),
         (["report", "no_such_run"], "no run 'no_such_run'"),
         (["bench", "no_such_benchmark"], "benchmark"),
+        (["train", "duopoly", "--score.solver", "cartel"], "'cartel' is no equilibrium"),
+        (["solve", "oligopoly-v0", "--scenarios", "1" + 15 * "0"], "fewer scenarios"),
         (["bench", "--copies", "0"], "at least one"),
+        (["bench", "three_phase", "--copies", "8"], "python benchmarks/three_phase.py --help"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -142,6 +145,39 @@ def test_usage_errors_exit_with_2(args, capsys):
     assert streams.err and "Traceback" not in streams.err
 
 
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        (["train", "duopoly", "--seed", "1", "--seed=2"], "--seed is given twice"),
+        (["train", "duopoly", "--learner.n-steps=8", "--learner.n_steps=8"], "given twice"),
+        (["solve", "oligopoly-v0", "--arguments.slope=1", "--arguments.slope=2"], "given twice"),
+        (["train", "duopoly", "--arguments.order", "x"], "here it is --env.arguments.order"),
+        (["show", "oligopoly-v0", "--env.arguments.slope=1"], "here it is --arguments.slope"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_flags_have_one_spelling_and_are_given_once(args, told, capsys):
+    assert usage_error(args) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_train_reports_every_problem_of_a_file_at_once(tmp_path, capsys):
+    path = tmp_path / "broken.yaml"
+    path.write_text(
+        "name: broken\nenv: {id: oligopoly-v0, preset: duoply}\n"
+        "learner: {plays: 2000, plas: 1, gamma: 1.5}\n"
+    )
+    assert main(["train", str(path), "--out", str(tmp_path / "runs")]) == 1
+    told = capsys.readouterr().err.splitlines()
+    assert told[0] == f"error: {path} has 3 problem(s)"
+    assert [line.split(":")[0].strip() for line in told[1:]] == [
+        "learner.gamma",
+        "learner.plas",
+        "env",
+    ]
+    assert "did you mean 'plays'?" in told[2] and "did you mean 'duopoly'?" in told[3]
+
+
 def test_command_in_a_shell_reports_on_stderr_without_traceback():
     done = subprocess.run(
         [sys.executable, "-m", "nashgrid", "show", "nothing-v0"], capture_output=True, text=True
@@ -163,13 +199,15 @@ def test_interrupted_training_tells_how_to_go_on(capsys, monkeypatch, tmp_path):
 
 
 def test_missing_extra_is_named(tmp_path):
+    (tmp_path / "torch.py").write_text("raise ModuleNotFoundError('no torch', name='torch')")
     code = (
-        "import sys; sys.modules['torch'] = None; from nashgrid.cli import main; "
-        f"sys.exit(main(['train', 'duopoly', '--out', {str(tmp_path)!r}]))"
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from nashgrid.cli import main; "
+        f"sys.exit(main(['train', 'duopoly', '--out', {str(tmp_path / 'runs')!r}]))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr.startswith("error: ") and "pip install 'nashgrid[train]'" in done.stderr
+    assert len(done.stderr.splitlines()) == 1 and not (tmp_path / "runs").exists()
 
 
 @pytest.fixture(scope="module")

@@ -138,6 +138,37 @@ def test_problems_of_the_game_join_the_list(tmp_path):
     assert any(line.startswith("env: ") and "did you mean 'order'" in line for line in found)
 
 
+@pytest.mark.parametrize(
+    ("env", "solver", "told"),
+    [
+        ("oligopoly-v0", "cartel", "'cartel' is no equilibrium, and a score is the distance to one "
+         "(allowed: nash)"),
+        ("oligopoly-v0", "nsh", "solver 'nsh' is unknown; did you mean 'nash'? (allowed: nash)"),
+        ("oligopoly-v0", "stackelberg", "solver 'stackelberg' is unknown (allowed: nash)"),
+        ("market-v0", "welfare", "'welfare' is no equilibrium, and a score is the distance to one "
+         "(allowed: nash)"),
+    ],
+)  # fmt: skip
+def test_score_takes_solvers_of_equilibria_alone(env, solver, told):
+    raw = {"name": "a", "env": {"id": env}, "learner": {"plays": 0}, "score": {"solver": solver}}
+    with pytest.raises(ConfigError) as caught:
+        build(raw, "raw")
+    assert caught.value.problems[1:] == [f"score.solver: {told}"]
+
+
+@pytest.mark.parametrize("solver", [None, "nash", "stackelberg"])
+def test_every_equilibrium_of_the_game_with_a_leader_can_be_scored_against(solver):
+    assert load_experiment("stackelberg", {"score.solver": solver}).score.solver == solver
+
+
+def test_broken_experiment_is_checked_with_its_game_even_if_that_is_not_asked_for():
+    raw = {"name": "a", "env": {"id": "oligopoly-v0", "preset": "duoply"}}
+    assert build(raw | {"learner": {"plays": 1}}, "raw", check_game=False).name == "a"
+    with pytest.raises(ConfigError) as caught:
+        build(raw | {"learner": {"plays": 0}}, "raw", check_game=False)
+    assert [line.split(":")[0] for line in caught.value.problems] == ["learner.plays", "env"]
+
+
 def test_unknown_game_is_told_with_the_nearest_name(tmp_path):
     found = problems(tmp_path, MINIMAL.replace("oligopoly-v0, preset: duopoly", "oligoply-v0"))
     assert len(found) == 1 and "did you mean 'oligopoly-v0'" in found[0]
@@ -149,6 +180,12 @@ def test_unknown_game_is_told_with_the_nearest_name(tmp_path):
         ({"learner.batch_size": 5000}, "exceeds the 1024 rows of an update"),
         ({"learner.learning_rate_end": 1.0}, "the rate falls"),
         ({"score.seed": 40}, "seeds of training, 1..64, overlap with the held-out ones, 40..551"),
+        (
+            {"seed": 1_999_999_990},
+            "seeds of training, 1999999990..2000000053, overlap with those of the learning curve, "
+            "2000000000..2000000031: change seed",
+        ),
+        ({"score.seed": 2_000_000_031}, "held-out seeds, 2000000031..2000000542, overlap with"),
         ({"score.scenarios": 0}, "score.scenarios: Input should be greater than 0 (got 0)"),
         ({"seed": 2**63}, "seed: Input should be less than"),
     ],

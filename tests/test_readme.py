@@ -7,6 +7,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from test_structure import ALLOWED, MAY_IMPORT
 
 from nashgrid.cli import _parse
 
@@ -65,6 +66,15 @@ def test_relative_links_lead_to_files(page):
     targets = [link for link in LINK.findall(page.read_text()) if "://" not in link]
     missing = [link for link in targets if not (page.parent / link).exists()]
     assert missing == []
+
+
+def test_contributing_tells_what_may_import_what():
+    rows = re.findall(
+        r"^\| `(\w+)/` \|.*\| ([^|]*) \|$", (ROOT / "CONTRIBUTING.md").read_text(), re.M
+    )
+    told = {folder: set(re.findall("|".join(MAY_IMPORT), text)) for folder, text in rows}
+    inside = {folder: {other for one, other in ALLOWED if one == folder} for folder in MAY_IMPORT}
+    assert told == {folder: MAY_IMPORT[folder] | inside[folder] for folder in MAY_IMPORT}
 
 
 def test_readme_shows_both_commands_and_an_example():

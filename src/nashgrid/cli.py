@@ -10,7 +10,7 @@ import json
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import reduce
 from operator import or_
 from pathlib import Path
@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import tyro
 from tyro.conf import Positional, Suppress, arg, subcommand
 
-from nashgrid.flags import changed, flags, take_arguments, usage_error
-from nashgrid.printing import columns, feature_table, metric_table, plain, solution_table
+from nashgrid.flags import changed, flags, refuse_repeats, take_arguments, usage_error
+from nashgrid.printing import columns, feature_table, metric_table, solution_table
 
 if TYPE_CHECKING:
     from nashgrid.envs.core.contract import Game
@@ -64,11 +64,11 @@ class Show:
     arguments: Arguments = field(default_factory=dict)
 
     def run(self) -> None:
-        from dataclasses import asdict
         from importlib import import_module
 
         import nashgrid.envs
         from nashgrid.baselines import solvers
+        from nashgrid.evaluation.run import plain
 
         spec = nashgrid.envs.spec(self.id)
         game = _game(self.id, self.preset, self.arguments)
@@ -120,6 +120,7 @@ class Solve:
 
         import nashgrid
         from nashgrid.envs.core.copies import episode_seeds
+        from nashgrid.evaluation.run import plain
 
         if self.scenarios < 1:
             raise ValueError(f"scenarios = {self.scenarios}: at least one is needed")
@@ -130,7 +131,7 @@ class Solve:
         scenario = game.draw(episode_seeds(seeds, np.zeros_like(seeds)))
         reference = nashgrid.solve(game, scenario, solver=self.solver)
         if self.json:
-            print(json.dumps(plain({"agents": game.agents, "seeds": seeds} | plain(reference))))
+            print(json.dumps(plain({"agents": game.agents, "seeds": seeds} | asdict(reference))))
         else:
             print(solution_table(game, seeds, reference))
 
@@ -195,7 +196,7 @@ class Score:
 
         score = score_run(folder, progress=not (self.quiet or self.json))
         if self.json:
-            print(json.dumps(plain(score), indent=2))
+            print(json.dumps(score, indent=2))
         else:
             print(table(score))
             print(f"\nnext: nashgrid report {shlex.quote(str(folder))}")
@@ -223,11 +224,13 @@ class Bench:
     name: Annotated[
         Positional[str | None],
         arg(
-            metavar="[NAME]", help="Script of benchmarks/ in a checkout; none: all games, briefly."
+            metavar="[NAME]",
+            help="Script of benchmarks/ in a checkout, such as three_phase; none: measure every "
+            "registered game, for about a second each.",
         ),
     ] = None
     copies: Annotated[
-        tuple[int, ...], arg(help="Copies of the game in a batch, one measurement each.")
+        tuple[int, ...], arg(help="Copies of a game in a batch, one measurement each.")
     ] = (1, 4096)
     json: Json = False
 
@@ -235,6 +238,11 @@ class Bench:
         from nashgrid.benching import measure_games, run_script
 
         if self.name is not None:
+            if self.json or self.copies != Bench.copies:
+                raise ValueError(
+                    "--copies and --json belong to the measurement without NAME; a script has "
+                    f"options of its own: python benchmarks/{self.name}.py --help"
+                )
             run_script(self.name)
             return
         rows = measure_games(self.copies)
@@ -255,19 +263,13 @@ COMMANDS: dict[str, type[Command]] = {
     "report": Report,
     "bench": Bench,
 }
-EXTRAS = {  # module that may be missing -> extra that brings it
-    "torch": "train",
-    "stable_baselines3": "train",
-    "tensorboard": "train",
-    "tqdm": "train",
-    "rich": "train",
-}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status: 0, 1 (an error), 130 (interrupted).
+    """Run one command; returns the exit status.
 
-    Usage errors exit with 2. An error that a user can mend prints one message and no traceback.
+    0, 1 (an error), 130 (interrupted), 141 (whoever read the output has closed it); usage errors
+    exit with 2. An error that a user can mend prints one message and no traceback.
     """
     args = list(sys.argv[1:] if argv is None else argv)
     try:
@@ -282,16 +284,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             again = args if "--resume" in args else [*args, "--resume"]
             print(f"go on with: nashgrid {shlex.join(again)}", file=sys.stderr)
         return 130
-    except ModuleNotFoundError as error:
-        extra = EXTRAS.get((error.name or "").split(".")[0])
-        if extra is None:
-            raise
+    except MemoryError as error:
+        what = f" ({error})" if str(error) else ""
         print(
-            f"error: this needs {error.name}, which the extra [{extra}] brings: "
-            f"pip install 'nashgrid[{extra}]'",
+            f"error: not enough memory{what}: ask for fewer scenarios, samples or copies",
             file=sys.stderr,
         )
-    except (ValueError, OSError, RuntimeError) as error:
+    except (ValueError, OSError, RuntimeError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)
     return 1
 
@@ -303,6 +302,7 @@ def _parse(args: list[str]) -> Command:
 
         print(f"nashgrid {nashgrid.__version__}")
         sys.exit(0)
+    refuse_repeats(args)
     args, arguments = take_arguments(args)
     if not args:
         usage_error("a command is needed before the arguments of a game")

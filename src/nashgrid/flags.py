@@ -43,18 +43,23 @@ def changed(values: Any, defaults: Block, prefix: str = "") -> Iterator[tuple[st
 
 
 def take_arguments(args: list[str]) -> tuple[list[str], dict[str, Any]]:
-    """Split off --arguments.NAME VALUE and --env.arguments.NAME VALUE; values are YAML.
+    """Split off the arguments of a game, --[env.]arguments.NAME VALUE; values are YAML.
 
-    Which names exist depends on the game, so these flags cannot be declared beforehand.
+    Which names exist depends on the game, so these flags cannot be declared beforehand. ``train``
+    writes them like all keys of an experiment, with env in front; the other verbs without.
     """
+    prefix, wrong = "--arguments.", "--env.arguments."
+    if args[:1] == ["train"]:
+        prefix, wrong = wrong, prefix
     rest: list[str] = []
     taken: dict[str, Any] = {}
     queue = list(args)
     while queue:
         word = queue.pop(0)
         flag, has_value, value = word.partition("=")
-        prefix = next((p for p in ("--arguments.", "--env.arguments.") if flag.startswith(p)), None)
-        if prefix is None:
+        if flag.startswith(wrong):
+            usage_error(f"{flag}: here it is {prefix}{flag.removeprefix(wrong)}")
+        if not flag.startswith(prefix):
             rest.append(word)
             continue
         if not has_value:
@@ -66,6 +71,16 @@ def take_arguments(args: list[str]) -> tuple[list[str], dict[str, Any]]:
         except ValueError as error:
             usage_error(f"{flag}: {error}")
     return rest, taken
+
+
+def refuse_repeats(args: list[str]) -> None:
+    """A flag that is given twice has no meaning; parsers would take the last without a word."""
+    seen: set[str] = set()
+    for word in args:
+        flag = word.partition("=")[0].replace("_", "-")
+        if flag.startswith("--") and flag in seen:
+            usage_error(f"{flag} is given twice")
+        seen.add(flag)
 
 
 def usage_error(message: str) -> NoReturn:

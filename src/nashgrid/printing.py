@@ -1,11 +1,8 @@
-"""Tables for a terminal, and plain values for JSON."""
+"""Tables for a terminal."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields, is_dataclass
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -68,25 +65,6 @@ def solution_table(game: Game, seeds: SeedArray, reference: Reference) -> str:
         f"gap: what the certificate leaves open, at most {certificate.tolerance:.3g}; "
         f"solved in {certificate.seconds:.2g} s"
     )
-
-
-def plain(value: Any) -> Any:
-    """The value in terms of JSON: dataclasses become dicts, arrays lists, nan and inf null."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return {f.name: plain(getattr(value, f.name)) for f in fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, np.ndarray | np.generic):
-        return plain(value.tolist())
-    if isinstance(value, list | tuple | set | frozenset):
-        return [plain(item) for item in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if value is None or isinstance(value, str | int):
-        return value
-    if isinstance(value, Path):
-        return str(value)
-    raise TypeError(f"a {type(value).__name__} has no form in JSON")
 
 
 def _cell(value: Any) -> str:

@@ -41,7 +41,7 @@ def make_vec(
         found.add("autoreset = 'next-step': Stable-Baselines3 resets in the same step")
     found.raise_if_any()
     if api == "sb3":
-        from nashgrid.training.vec_env import SharedPolicyVecEnv
+        from nashgrid.training import SharedPolicyVecEnv
 
         vec = SharedPolicyVecEnv(game, copies, seats, others, reward_scale=reward_scale)
         if seed is not None:
