@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import nashgrid
 from nashgrid import baselines
 from nashgrid.baselines import market as solver
+from nashgrid.envs.core.contract import take
 from nashgrid.envs.core.copies import Copies
 from nashgrid.envs.core.random import uniform
 from nashgrid.envs.market.payoffs import outcomes
@@ -100,7 +101,7 @@ def test_optima_of_welfare_that_is_not_concave_are_the_highest_of_a_grid(preset)
     assert best.certificate.holds[rows].all()
     side = 25
     axes = np.stack(np.meshgrid(*[np.linspace(0, 1, side)] * 3, indexing="ij"), -1).reshape(-1, 3)
-    some = solver._picked(scenario, rows)
+    some = take(scenario, rows)
     grid = axes[None] * some.available_mw[:, None]
     play = outcomes(game.instance, some, grid.reshape(-1, 3), each=side**3, tolerance_pu=1e-10)
     welfare = play["welfare_eur_per_h"].reshape(rows.size, -1)
@@ -184,7 +185,7 @@ def test_the_potential_is_maximal_on_a_grid_at_the_equilibrium():
     game, scenario, nash, _ = solved("binding")
     side = 25
     axes = np.stack(np.meshgrid(*[np.linspace(0, 1, side)] * 3, indexing="ij"), -1).reshape(-1, 3)
-    some = solver._picked(scenario, np.arange(4))
+    some = take(scenario, np.arange(4))
     grid = axes[None] * some.available_mw[:, None]
     play = outcomes(game.instance, some, grid.reshape(-1, 3), each=side**3)
     phi = solver.potential(game, some, play).reshape(4, -1)
