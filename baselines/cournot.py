@@ -110,6 +110,11 @@ def objective(p: Program, q_mwh: FloatArray) -> FloatArray:
     return own.sum(axis=1) - 0.5 * p.slope * q_mwh.sum(axis=1) ** 2
 
 
+def marginal_objective(p: Program, q_mwh: FloatArray) -> FloatArray:
+    """f64[B, n]: dF/dq of (1); for the Nash program each firm's own marginal profit."""
+    return p.gain - p.bend * q_mwh - (p.slope * q_mwh.sum(axis=1))[:, None]
+
+
 def dual_bound(p: Program, lam: FloatArray) -> FloatArray:
     """f64[B]: an upper bound on F for any shadow price lam f64[B], tight at the right one.
 
@@ -129,7 +134,7 @@ def complementarity_eur(p: Program, q_mwh: FloatArray) -> FloatArray:
     Marginal gain times room above plus marginal loss times output; F is concave, so their sum also
     bounds what is missing from the maximum.
     """
-    marginal = p.gain - p.bend * q_mwh - (p.slope * q_mwh.sum(axis=1))[:, None]
+    marginal = marginal_objective(p, q_mwh)
     return np.maximum(marginal, 0.0) * (p.capacity_mwh - q_mwh) + np.maximum(-marginal, 0.0) * q_mwh
 
 

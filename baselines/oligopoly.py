@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nashgrid.baselines import cournot, stackelberg
+from nashgrid.baselines.box_newton import projected
 from nashgrid.baselines.reference import BestResponse, Certificate, Reference, Replay
 from nashgrid.baselines.stackelberg import SubgameGap, SubgamePerfect, subgame_gap
 from nashgrid.envs.core.contract import Actions, FloatArray
@@ -20,6 +21,7 @@ __all__ = [
     "best_response",
     "best_response_executed",
     "certificate",
+    "kkt_residual",
     "reference_policy",
     "solve",
     "solvers",
@@ -107,6 +109,14 @@ def best_response_executed(
 ) -> BestResponse:
     """Exact for the sampled play of the others: profit is linear in their total."""
     return cournot.response_to_samples(scenario, game.quantity(scenario, samples)[..., 0])
+
+
+def kkt_residual(game: Oligopoly, scenario: Firms, actions: Actions) -> FloatArray:
+    """f64[B], EUR/MWh: largest marginal profit that a firm could follow inside its capacity."""
+    q_mwh, top = game.quantity(scenario, actions)[..., 0], scenario.capacity_mwh
+    marginal = cournot.marginal_objective(cournot.program(scenario, "nash"), q_mwh)
+    slack = 1e-9 * top
+    return np.abs(projected(marginal, q_mwh, slack, top - slack)).max(axis=1)
 
 
 def reference_policy(game: Oligopoly, solver: str) -> Policy:

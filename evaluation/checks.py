@@ -1,70 +1,79 @@
-"""What stands beside a gap: the KKT residual of a profile and a second look at its physics.
+"""What stands beside a gap: the KKT residual of a profile, a second power flow, kept limits.
 
-A residual is a distance from optimality conditions, not a payoff; it never replaces the gap.
+None of these is a payoff; they never replace the gap.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from nashgrid.envs.core.contract import FloatArray, Game
+from nashgrid.baselines import kkt_residual
+from nashgrid.envs.core.contract import BoolArray, FloatArray, Game
 
-STEP_MW = 1e-4  # of the central differences
-EXACT_PU = 1e-10  # tolerance of the power flow behind them
+EXACT_PU = 1e-10  # tolerance of both power flows of the re-check
 KKT = "kkt_residual_eur_per_mwh"
+Z_BUS = "z_bus_"
+LIMITS = ("voltage_violation_pu", "overload")  # metrics that are 0 where a limit is kept
+KEPT = 1e-6  # what a power flow cannot tell from a limit that is kept
 
 
 def checks(game: Game, scenario: Any, actions: FloatArray) -> dict[str, FloatArray]:
-    """Name -> f64[B] for a profile of a one-round game, actions f64[B, N, A]; empty if unknown."""
-    known = {"oligopoly-v0": _oligopoly, "market-v0": _market}
-    return known[game.id](game, scenario, actions) if game.id in known else {}
+    """Name -> f64[B] for a profile of a one-round game, actions f64[B, N, A].
 
-
-def residual(marginal: FloatArray, quantity: FloatArray, top: FloatArray) -> FloatArray:
-    """f64[B]: largest marginal payoff that an agent could still follow inside [0, top], f64[B, N].
-
-    At a lower limit only a positive one counts, at an upper limit only a negative one.
+    The KKT residual of games that offer it, the re-check of games on a power flow.
     """
-    slack = 1e-9 * top
-    up = np.where(quantity < top - slack, np.maximum(marginal, 0.0), 0.0)
-    down = np.where(quantity > slack, np.maximum(-marginal, 0.0), 0.0)
-    return np.maximum(up, down).max(axis=1)
+    residual = kkt_residual(game, scenario, actions)
+    out = {} if residual is None else {KKT: residual}
+    if hasattr(getattr(game, "instance", None), "engine"):
+        out |= z_bus(game, scenario, actions)
+    return out
 
 
-def _oligopoly(game: Any, scenario: Any, actions: FloatArray) -> dict[str, FloatArray]:
-    q = game.quantity(scenario, actions)[..., 0]
-    b = scenario.slope[:, None]
-    price = scenario.intercept[:, None] - b * q.sum(axis=1, keepdims=True)
-    marginal = price - scenario.marginal_cost - (b + scenario.cost_slope) * q
-    return {KKT: residual(marginal, q, scenario.capacity_mwh)}
+def z_bus(game: Any, scenario: Any, actions: FloatArray) -> dict[str, FloatArray]:
+    """Violations and payoffs of a market on the independent Z-bus power flow; NaN where it fails.
 
-
-def _market(game: Any, scenario: Any, actions: FloatArray) -> dict[str, FloatArray]:
-    """KKT residual, and violations and payoffs settled on the independent Z-bus power flow."""
+    Only the flow that is played is solved again: the loss without injection is the scenario's.
+    """
     from nashgrid.envs.market.payoffs import outcomes
 
     x_mw = game.quantity(scenario, actions)[..., 0]
-    top = np.asarray(scenario.available_mw)
-    copies, n = x_mw.shape
-    # both ends of the difference stay inside the interval: one-sided at its limits
-    low, high = np.maximum(x_mw - STEP_MW, 0.0), np.minimum(x_mw + STEP_MW, top)
-    plays = np.repeat(x_mw, 2 * n, axis=0).reshape(copies, n, 2, n)
-    for i in range(n):
-        plays[:, i, 0, i], plays[:, i, 1, i] = low[:, i], high[:, i]
-    payoff = outcomes(
-        game.instance, scenario, plays.reshape(-1, n), each=2 * n, tolerance_pu=EXACT_PU
-    ).payoff.reshape(copies, n, 2, n)
-    own = np.stack([payoff[:, i, :, i] for i in range(n)], axis=1)
-    marginal = (own[..., 1] - own[..., 0]) / (high - low)
-    kernel = outcomes(game.instance, scenario, x_mw, tolerance_pu=EXACT_PU)
+    own = outcomes(game.instance, scenario, x_mw, tolerance_pu=EXACT_PU)
     other = outcomes(replace(game.instance, engine="z-bus"), scenario, x_mw, tolerance_pu=EXACT_PU)
+    numbers = {name: other[name] for name in LIMITS}
+    numbers["payoff_difference_eur_per_h"] = np.abs(other.payoff - own.payoff).max(axis=1)
+    out = {Z_BUS + name: np.where(other.solved, v, np.nan) for name, v in numbers.items()}
+    return out | {f"{Z_BUS}failed": other["failed"].copy()}
+
+
+def violations(details: Mapping[str, FloatArray], ok: BoolArray) -> dict[str, Any] | None:
+    """How often and how far play is outside the limits; None for games without such limits.
+
+    details : name -> f64[S, B], of a ``Play``; ok bool[B] picks scenarios. The re-checked metrics
+              count where there are any.
+
+    ``rate`` is the share of plays outside any limit; mean (over the plays outside that limit) and
+    worst depth are in the unit of the metric.
+    """
+    names = [name for name in LIMITS if name in details]
+    if not names or not ok.any():
+        return None
+    found = {}
+    for name in names:
+        again = details.get(Z_BUS + name, details[name])
+        found[name] = np.where(np.isfinite(again), again, details[name])[:, ok]
+    outside = {name: values > KEPT for name, values in found.items()}
     return {
-        KKT: residual(marginal, x_mw, top),
-        "z_bus_voltage_violation_pu": other["voltage_violation_pu"].copy(),
-        "z_bus_overload": other["overload"].copy(),
-        "z_bus_failed": other["failed"].copy(),
-        "z_bus_payoff_difference_eur_per_h": np.abs(other.payoff - kernel.payoff).max(axis=1),
+        "engine": "z-bus" if Z_BUS + names[0] in details else "game",
+        "rate": float(np.any(list(outside.values()), axis=0).mean()),
+        "depth": {
+            name: {
+                "mean": float(values[outside[name]].mean()) if outside[name].any() else 0.0,
+                "worst": float(values.max()),
+            }
+            for name, values in found.items()
+        },
     }

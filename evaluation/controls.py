@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nashgrid.baselines import policies
-from nashgrid.envs.core.contract import FloatArray, Game, repeat, take
+from nashgrid.baselines.interval import maximise_interval
+from nashgrid.envs.core.contract import FloatArray, Game, take
 from nashgrid.envs.core.copies import episode_seeds
 from nashgrid.envs.core.seats import Policy
 
@@ -21,6 +22,7 @@ SEARCH_SCENARIOS = 256
 COARSE_SCENARIOS = 64
 GRID = 0.02  # of the actions of the best constant policy
 REFINED = 0.005
+SEARCH_WIDTH = 1e-3  # of the search for deviations, as a share of the payoff scale
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,8 @@ class BestConstant:
     """The constant policy with the smallest mean NashConv on training scenarios.
 
     actions     : one number per seat
-    nash_conv   : its mean NashConv on those scenarios, deviations searched at reduced accuracy
+    nash_conv   : its mean NashConv on those scenarios, deviations searched at reduced accuracy;
+                  where play fails the gap of every seat counts as the game's payoff scale
     scenarios   : their number
     evaluations : joint actions that the search looked at
     plays       : episodes that it played, deviations included
@@ -64,7 +67,7 @@ def best_constant(game: Game, seed: int, scenarios: int = SEARCH_SCENARIOS) -> B
         best = fine.down(best, step)
     plays = coarse.plays + fine.plays
     evaluations = len(coarse.seen) + len(fine.seen)
-    actions = tuple(float(a) for a in best)
+    actions = tuple(round(float(a), 6) for a in best)
     return BestConstant(actions, fine.nash_conv(best), scenarios, evaluations, plays)
 
 
@@ -80,13 +83,13 @@ class _Search:
     def nash_conv(self, actions: FloatArray) -> float:
         key = tuple(np.round(actions, 6).tolist())
         if key not in self.seen:
-            joint = _tiled(np.array(key), self.copies)
-            points, zooms = 9, 1
+            joint = np.tile(np.array(key)[:, None], (self.copies, 1, 1))
             value = open_loop_payoffs(self.game, self.scenario, joint)
-            achieved = best_deviation(self.game, self.scenario, joint, points, zooms)[1]
+            achieved, plays = best_deviation(self.game, self.scenario, joint)
             gap = np.maximum(achieved - value, 0.0)  # the search need not meet the action itself
+            gap = np.where(np.isfinite(value), gap, self.game.payoff_scale)
             self.seen[key] = float(gap.sum(axis=1).mean())
-            self.plays += self.copies * (1 + self.game.n_agents * (points * (zooms + 1) + 1))
+            self.plays += self.copies + plays
         return self.seen[key]
 
     def along_every_seat(self, start: FloatArray, grid: FloatArray) -> FloatArray:
@@ -108,80 +111,46 @@ class _Search:
                 return best
 
 
-def best_deviation(
-    game: Game, scenario: Any, actions: FloatArray, points: int, zooms: int
-) -> tuple[FloatArray, FloatArray]:
-    """(actions f64[B, N, 1], payoffs f64[B, N]) of each seat's best own action, the others staying.
+def best_deviation(game: Game, scenario: Any, actions: FloatArray) -> tuple[FloatArray, int]:
+    """Payoffs f64[B, N] of each seat's best own action, the others staying, and the plays it took.
 
-    A grid of ``points`` over the whole range, then ``zooms`` times one over the two cells around
-    the best point, then the vertex of the parabola through the best point and its neighbours: a
-    search, not a certificate. Seats that move later do not react.
+    The search behind ``best_response``, coarser, for every game of one number per action. Seats
+    that move later do not react.
     """
     if game.action_size != 1:
         raise ValueError(f"{game.id} has {game.action_size} numbers per action; 1 is needed here")
     copies, n = actions.shape[:2]
-    many = repeat(scenario, points)
-    chosen, achieved = np.empty((copies, n, 1)), np.empty((copies, n))
-    share = np.linspace(0.0, 1.0, points)
-    for i in range(n):
-        low, high = np.full(copies, -1.0), np.full(copies, 1.0)
-        best, best_value = np.zeros(copies), np.full(copies, -np.inf)
-        for _ in range(zooms + 1):
-            tried = low[:, None] + (high - low)[:, None] * share
-            own = _own_payoffs(game, many, actions, i, tried)
-            top = own.argmax(axis=1)
-            best, best_value = _better(best, best_value, _pick(tried, top), _pick(own, top))
-            vertex = _vertex(tried, own, np.clip(top, 1, points - 2))
-            step = (high - low) / (points - 1)
-            low, high = np.maximum(best - step, -1.0), np.minimum(best + step, 1.0)
-        value = _own_payoffs(game, scenario, actions, i, vertex[:, None])[:, 0]
-        chosen[:, i, 0], achieved[:, i] = _better(best, best_value, vertex, value)
-    return chosen, achieved
+    plays = 0
 
+    def own_payoff(rows: NDArray[np.int64], action: FloatArray) -> FloatArray:
+        nonlocal plays
+        plays += rows.size
+        copy, seat, each = rows // n, rows % n, np.arange(rows.size)
+        joint = actions[copy]
+        joint[each, seat, 0] = action
+        return open_loop_payoffs(game, take(scenario, copy), joint)[each, seat]
 
-def _own_payoffs(
-    game: Game, scenario: Any, actions: FloatArray, seat: int, tried: FloatArray
-) -> FloatArray:
-    """f64[B, P]: payoff of a seat for P own actions; ``scenario`` holds every copy P times."""
-    joint = np.repeat(actions, tried.shape[1], axis=0)
-    joint[:, seat, 0] = tried.reshape(-1)
-    return open_loop_payoffs(game, scenario, joint)[:, seat].reshape(tried.shape)
-
-
-def _pick(values: FloatArray, columns: NDArray[np.int64]) -> FloatArray:
-    return np.take_along_axis(values, columns[:, None], axis=1)[:, 0]
-
-
-def _better(
-    best: FloatArray, best_value: FloatArray, other: FloatArray, value: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    is_better = value > best_value
-    return np.where(is_better, other, best), np.where(is_better, value, best_value)
-
-
-def _vertex(tried: FloatArray, own: FloatArray, middle: NDArray[np.int64]) -> FloatArray:
-    """Where the parabola through three neighbouring points peaks; the middle one if it does not."""
-    left, centre, right = (_pick(own, middle + d) for d in (-1, 0, 1))
-    bend = left - 2.0 * centre + right
-    shift = 0.5 * (left - right) / np.where(bend < 0.0, bend, -np.inf)
-    width = _pick(tried, middle + 1) - _pick(tried, middle)
-    return np.clip(_pick(tried, middle) + shift * width, tried[:, 0], tried[:, -1])
+    ends = np.ones(copies * n)
+    width = np.full(copies * n, SEARCH_WIDTH * game.payoff_scale)
+    found = maximise_interval(own_payoff, -ends, ends, width, points=9, max_rounds=2)[1]
+    return found.reshape(copies, n), plays
 
 
 def open_loop_payoffs(game: Game, scenario: Any, actions: FloatArray) -> FloatArray:
-    """f64[B, N]: payoffs of an episode in which every seat plays the given action in its turns."""
+    """f64[B, N]: payoffs of an episode in which every seat plays the given action in its turns.
+
+    NaN where the game says that it could not solve a round (its metric ``failed``).
+    """
     state = game.initial(scenario)
     total = np.zeros(actions.shape[:2])
     while True:
         step = game.step(scenario, state, actions)
         total += step.rewards
+        if "failed" in step.metrics:
+            total[step.metrics["failed"] > 0.0] = np.nan
         if step.terminated.all():
             return total
         state = step.state
-
-
-def _tiled(actions: FloatArray, copies: int) -> FloatArray:
-    return np.tile(actions[:, None], (copies, 1, 1))
 
 
 def _with(actions: FloatArray, seat: int, value: float) -> FloatArray:

@@ -1,4 +1,4 @@
-"""Tables of a report in HTML."""
+"""Tables and figures of a report in HTML."""
 
 from __future__ import annotations
 
@@ -6,73 +6,86 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from nashgrid.evaluation.checks import KKT
-from nashgrid.evaluation.tables import LEARNED, certificate_line, failures, labels
-from nashgrid.evaluation.text import number, percent
+from nashgrid.evaluation.checks import KKT, LIMITS
+from nashgrid.evaluation.figures import svg
+from nashgrid.evaluation.tables import LEARNED, bound, certificate_line, failures, labels, outside
+from nashgrid.evaluation.text import number, percent, rounded
 
 LOW = " class='low'"  # a cell with a rule to its left
 
 
 def gap_table(result: Mapping[str, Any]) -> str:
     unit = escape(result["game"]["payoff_unit"])
-    head = ["policy", f"NashConv, {unit}", "95 % interval", "%", "p95 %", "worst %", "bound %"]
-    head += ["score", f"NashConv, {unit}", "%", "p95 %", "score", "failed"]
-    lows, rows = (1, 8, 12), []
+    first = [f"NashConv,<br>{unit}", "% of<br>payoffs", "median<br>%"]
+    head = ["policy", first[0], "95 %<br>interval", *first[1:], "p95<br>%", "worst<br>%"]
+    head += ["bound<br>%", "score", *first, "score", "failed"]
+    lows, rows = (1, 9, 13), []
     for name, policy in result["policies"].items():
-        plain, executed = policy["deterministic"], policy["executed"]
-        row = [escape(name), *_deterministic_cells(plain)]
-        row += [number(executed["nash_conv"]["mean"]), percent(executed["percent"]["mean"], "")]
-        row += [percent(executed["percent"]["p95"], ""), number(executed["score"], 3)]
-        row.append(f"{failures(policy)}/{result['scenarios']['count']}")
+        executed = policy["executed"]
+        row = [escape(name), *_deterministic_cells(policy["deterministic"], result)]
+        row.append(number(executed["nash_conv"]["mean"]))
+        row += [percent(executed["percent"][k], "") for k in ("mean", "median")]
+        row += [number(executed["score"], 3), f"{failures(policy)}/{result['scenarios']['count']}"]
         rows.append(_tr(row, "td", lows, "learned" if name == LEARNED else ""))
-    group = (
-        "<tr class='group'><th></th><th class='low' colspan='7'>deterministic</th>"
-        "<th class='low' colspan='4'>executed</th><th class='low'></th></tr>"
-    )
-    return (
-        f"<div class='wide'><table><thead>{group}{_tr(head, 'th', lows)}</thead>"
-        f"<tbody>{''.join(rows)}</tbody></table></div>"
-    )
+    group = [("", 1), ("deterministic", 8), ("executed", 4), ("", 1)]
+    return _table(group, head, rows, lows)
 
 
-def _deterministic_cells(column: Mapping[str, Any] | None) -> list[str]:
+def _deterministic_cells(column: Mapping[str, Any] | None, result: Mapping[str, Any]) -> list[str]:
     if column is None:
-        return ["–"] * 7
+        return ["–"] * 8
     nash_conv, share = column["nash_conv"], column["percent"]
     cells = [number(nash_conv["mean"])]
     cells.append(f"{number(nash_conv['low'], 3)} – {number(nash_conv['high'], 3)}")
-    cells += [percent(share[k], "") for k in ("mean", "p95", "worst")]
-    return [*cells, percent(column["percent_bound"]["mean"], ""), number(column["score"], 4)]
+    cells += [percent(share[k], "") for k in ("mean", "median", "p95", "worst")]
+    return [*cells, bound(column, result["scenarios"]["solved"]), number(column["score"], 4)]
 
 
 def welfare_table(result: Mapping[str, Any]) -> str:
     game = result["game"]
     unit, agents = escape(game["payoff_unit"]), game["agents"][:6]
-    extra = {"spe_gap": f"SPE gap, {unit}", KKT: "KKT residual, EUR/MWh"}
+    extra = {"spe_gap": f"SPE gap, {unit}", KKT: "KKT residual,<br>EUR/MWh"}
     extra = {k: v for k, v in extra.items() if _any_detail(result, k)}
     head = ["policy", f"W, {unit}", "W / W*", "W / Nash", "eps"]
     head += [escape(agent) for agent in agents]
-    head += [f"distance, {escape(game['quantity_unit'])}", *extra.values()]
-    rows = []
+    head += [f"distance,<br>{escape(game['quantity_unit'])}", *extra.values()]
+    lows, rows = (1, 4, 5 + len(agents)), []
     for name, policy in result["policies"].items():
         play = policy["deterministic"] or policy["executed"]
         welfare = play["welfare"]
         row = [escape(name), number(welfare["mean"]), number(welfare["over_optimum"])]
         row += [number(welfare["over_nash"]), number(play["eps"]["mean"], 3)]
         row += [number(gap, 3) for gap in play["gap"][: len(agents)]]
-        row.append(number(play["distance"]["mean"], 3))
-        row += [number((play["details"].get(k) or {}).get("mean"), 3) for k in extra]
-        rows.append(_tr(row, "td", (1, 4, 5 + len(agents)), "learned" if name == LEARNED else ""))
+        row.append(rounded(play["distance"]["mean"]))
+        row += [rounded((play["details"].get(k) or {}).get("mean")) for k in extra]
+        rows.append(_tr(row, "td", lows, "learned" if name == LEARNED else ""))
     n = len(agents)
-    group = (
-        "<tr class='group'><th></th><th class='low' colspan='3'>welfare</th>"
-        f"<th class='low' colspan='{n + 1}'>gaps, {unit}</th>"
-        f"<th class='low' colspan='{len(head) - n - 5}'>off the equilibrium</th></tr>"
-    )
-    return (
-        f"<div class='wide'><table><thead>{group}{_tr(head, 'th', (1, 4, 5 + n))}</thead>"
-        f"<tbody>{''.join(rows)}</tbody></table></div>"
-    )
+    group = [("", 1), ("welfare", 3), (f"gaps, {unit}", n + 1)]
+    return _table([*group, ("off the equilibrium", len(head) - n - 5)], head, rows, lows)
+
+
+def limits_table(result: Mapping[str, Any]) -> str:
+    """How often and how far every policy is outside the limits; empty in games without."""
+    policies = {name: outside(policy) for name, policy in result["policies"].items()}
+    if all(found is None for found in policies.values()):
+        return ""
+    head = ["policy", "plays outside", "mean, pu", "worst, pu", "mean", "worst"]
+    lows, rows = (1, 2, 4), []
+    for name, found in policies.items():
+        row = [escape(name), *(["–"] * 5)]
+        if found is not None:
+            volts, over = (found["depth"].get(metric) for metric in LIMITS)
+            row[1] = percent(100.0 * found["rate"])
+            row[2:4] = [number(volts and volts[k], 2) for k in ("mean", "worst")]
+            row[4:] = [percent(over and 100.0 * over[k]) for k in ("mean", "worst")]
+        rows.append(_tr(row, "td", lows, "learned" if name == LEARNED else ""))
+    group = [
+        ("", 1),
+        ("any limit", 1),
+        ("voltage outside its limits", 2),
+        ("loading above the ampacity", 2),
+    ]
+    return _table(group, head, rows, lows)
 
 
 def certificates(result: Mapping[str, Any]) -> str:
@@ -94,6 +107,23 @@ def certificates(result: Mapping[str, Any]) -> str:
     return plain_table([], [[escape(a), escape(b)] for a, b in rows], "plain")
 
 
+def _table(
+    group: Sequence[tuple[str, int]],
+    head: Sequence[str],
+    rows: Sequence[str],
+    lows: Sequence[int],
+) -> str:
+    """A wide table under a row of (words, columns) that group its headers."""
+    cells, start = [], 0
+    for words, columns in group:
+        cells.append(f"<th{LOW if start in lows else ''} colspan='{columns}'>{words}</th>")
+        start += columns
+    top = f"<tr class='group'>{''.join(cells)}</tr>{_tr(head, 'th', lows)}"
+    return (
+        f"<div class='wide'><table><thead>{top}</thead><tbody>{''.join(rows)}</tbody></table></div>"
+    )
+
+
 def _tr(cells: Sequence[str], tag: str, lows: Sequence[int] = (), kind: str = "") -> str:
     inner = "".join(
         f"<{tag}{LOW if k in lows else ''}>{cell}</{tag}>" for k, cell in enumerate(cells)
@@ -105,6 +135,11 @@ def plain_table(head: Sequence[str], rows: Sequence[Sequence[str]], kind: str) -
     top = f"<thead>{_tr(head, 'th')}</thead>" if head else ""
     body = "".join(_tr(row, "td") for row in rows)
     return f'<div class="wide"><table class="{kind}">{top}<tbody>{body}</tbody></table></div>'
+
+
+def figure_block(figure: Any, caption: str) -> str:
+    below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
+    return f"<figure>{svg(figure)}{below}</figure>"
 
 
 def _any_detail(result: Mapping[str, Any], name: str) -> bool:

@@ -2,7 +2,8 @@
 
 For seat i of a scenario, ``gap_i`` is what its best own deviation gains while the others play on.
 It is a bracket: ``achieved`` is a deviation that was found and played through the game, ``bound``
-is a number that no deviation exceeds. NashConv is the sum of the gaps, eps the largest.
+is a number that no deviation exceeds, as far as the play's ``label`` vouches for it. NashConv is
+the sum of the gaps, eps the largest.
 """
 
 from __future__ import annotations
@@ -26,13 +27,14 @@ class Play:
     """One way of playing B scenarios, and what deviating from it would gain.
 
     value, achieved, bound : f64[B, N], see ``BestResponse``
-               (bound is NaN for a seat whose gain nothing bounds)
+               (bound is NaN for a seat whose gain no method bounds, inf where it found no bound)
     label    : what backs the bound: "exact", "certified", "curvature-bound", ...
-    failed   : bool[B], a solve behind the row failed; kept, counted, never dropped
+    failed   : bool[B], the play itself could not be solved; kept, counted, never dropped
     quantity : f64[B, N], physical quantity played (mean over samples)
     distance : f64[B], largest |quantity - reference| of a seat (mean over samples)
     welfare  : f64[B] (mean over samples)
-    details  : name -> f64[B]: shared metrics of the game, KKT residual, further gaps
+    details  : name -> f64[S, B], a row for each sample: shared metrics of the game, KKT residual,
+               further gaps; one row if deterministic, or known as a mean only
     """
 
     value: FloatArray
@@ -77,17 +79,17 @@ class Play:
 def played(policy: Policy, held: Scenarios, details: bool = True) -> Play:
     """Deterministic play of every scenario and the best deviations from it.
 
-    details : also the shared metrics, the KKT residual and the check by another engine
+    details : also the KKT residual and the check by another engine
     """
     game, scenario = held.game, held.scenario
     actions, quantity, metrics = _episode(policy, game, scenario)
-    extra = _shared(game, metrics)
+    extra = _shared(game, [metrics])
     if is_one_shot(game):
         parts = _parts(best_response(game, scenario, actions))
-        extra |= checks(game, scenario, actions) if details else {}
+        extra |= _single(checks(game, scenario, actions)) if details else {}
     else:
         *parts, gaps = policy_gap(game, scenario, policy)
-        extra |= gaps
+        extra |= _single(gaps)
     distance = np.abs(quantity - held.reference.profile).max(axis=1)
     return _play(parts, quantity, distance, metrics[game.welfare_metric], extra)
 
@@ -98,25 +100,19 @@ def played_executed(policy: Any, held: Scenarios, samples: int) -> Play:
     plays = [_episode(policy.executed(k), game, scenario) for k in range(samples)]
     quantity = np.stack([p[1] for p in plays])
     distance = np.abs(quantity - held.reference.profile).max(axis=2).mean(axis=0)
-    metrics = {name: np.mean([p[2][name] for p in plays], axis=0) for name in plays[0][2]}
-    details = _shared(game, metrics)
+    welfare = np.mean([p[2][game.welfare_metric] for p in plays], axis=0)
+    details = _shared(game, [p[2] for p in plays])
     if is_one_shot(game):
         actions = np.stack([p[0] for p in plays])
         parts = _parts(best_response_executed(game, scenario, actions))
     else:
         *parts, gaps = policy_gap_executed(game, scenario, policy, samples)
-        details |= gaps
-    return _play(parts, quantity.mean(axis=0), distance, metrics[game.welfare_metric], details)
+        details |= _single(gaps)
+    return _play(parts, quantity.mean(axis=0), distance, welfare, details)
 
 
 def _parts(response: BestResponse) -> list[Any]:
-    return [
-        response.value,
-        response.achieved,
-        response.bound,
-        response.label,
-        response.failed | ~np.isfinite(response.bound).all(axis=1),
-    ]
+    return [response.value, response.achieved, response.bound, response.label, response.failed]
 
 
 def _play(
@@ -155,6 +151,10 @@ def is_one_shot(game: Game) -> bool:
     return game.horizon == 1 and game.is_simultaneous
 
 
-def _shared(game: Game, metrics: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
+def _shared(game: Game, metrics: Sequence[Mapping[str, FloatArray]]) -> dict[str, FloatArray]:
     shared = [m.name for m in game.metrics if not m.per_agent and m.name != game.welfare_metric]
-    return {name: metrics[name] for name in shared}
+    return {name: np.stack([one[name] for one in metrics]) for name in shared}
+
+
+def _single(details: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
+    return {name: values[None] for name, values in details.items()}

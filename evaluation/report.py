@@ -14,12 +14,13 @@ import numpy as np
 
 from nashgrid.envs.core.contract import Game
 from nashgrid.evaluation import figures
-from nashgrid.evaluation.html_tables import certificates, gap_table, plain_table, welfare_table
+from nashgrid.evaluation.html_parts import figure_block, plain_table
 from nashgrid.evaluation.run import game_of, shown_scenario
 from nashgrid.evaluation.scenarios import Scenarios
-from nashgrid.evaluation.tables import LEARNED
-from nashgrid.evaluation.text import number, percent, write_text
+from nashgrid.evaluation.score_section import headline, score_section
+from nashgrid.evaluation.text import number, write_text
 
+NOT_DRAWN = {"role", "seat", "time_left", "leader_output"}  # observed, but not of the scenario
 STYLE = """
 :root { --ink: #1c2126; --soft: #5b6670; --line: #d9dee2; --mark: #f2f7fb; }
 * { box-sizing: border-box; }
@@ -49,6 +50,7 @@ thead tr.group th { border-bottom: 0; color: var(--soft); font-weight: 400; text
 tbody tr { border-bottom: 1px solid var(--line); }
 tr.learned td { background: var(--mark); font-weight: 600; }
 td.low, th.low { border-left: 1px solid var(--line); }
+table.small { font-size: .7rem; }
 table.plain td { text-align: left; white-space: normal; }
 table.plain td:first-child { color: var(--soft); white-space: nowrap; }
 pre { background: #f6f7f8; border: 1px solid var(--line); padding: .6rem .8rem; overflow-x: auto;
@@ -88,7 +90,7 @@ def write_report(folder: str | Path) -> Path:
     path = figures.path_of(curve, game.agents)
     sections = [
         _header(result, folder),
-        _score_section(result, _rows(folder / "scenarios.csv")),
+        score_section(result, _rows(folder / "scenarios.csv")),
         _learning_section(curve, result),
         _scenario_section(game, shown, path),
         _limits_section(result),
@@ -120,67 +122,7 @@ def _header(result: Mapping[str, Any], folder: Path) -> str:
     ]
     return (
         f'<header><h1>{escape(result["run"])}</h1><p class="under">{escape(" · ".join(facts))}</p>'
-        f'<p class="headline">{headline(result)}</p></header>'
-    )
-
-
-def headline(result: Mapping[str, Any]) -> str:
-    """One sentence: how far from equilibrium, on what, beside the anchors."""
-    policy = result["policies"][LEARNED]
-    best, executed = policy["deterministic"], policy["executed"]
-    unit = escape(result["game"]["payoff_unit"])
-    count = result["scenarios"]["count"]
-    beside = []
-    for name, column in (("best constant", "deterministic"), ("uniform random", "executed")):
-        control = result["policies"].get(name)
-        if control is not None:
-            beside.append(f"{percent(control[column]['percent']['mean'])} for the {name} policy")
-    of_constant = best["of_best_constant_percent"]
-    share = f", {percent(of_constant)} of the best constant policy's" if of_constant else ""
-    words = (
-        f"On {count} held-out scenarios, deviating from the learned policy would gain "
-        f"<strong>{number(best['nash_conv']['mean'])} {unit}</strong>, summed over the agents: a "
-        f"NashConv of <strong>{percent(best['percent']['mean'])}</strong> of the equilibrium "
-        f"payoffs{share} (95 % interval {percent(best['percent']['low'])} to "
-        f"{percent(best['percent']['high'])}); {percent(executed['percent']['mean'])} as executed, "
-        "with its exploration noise"
-    )
-    return words + (f". Beside it: {', '.join(beside)}." if beside else ".")
-
-
-def _score_section(result: Mapping[str, Any], rows: Sequence[Mapping[str, str]]) -> str:
-    game, scenarios = result["game"], result["scenarios"]
-    unit = escape(game["payoff_unit"])
-    zero = number(result["anchors"]["zero"]["nash_conv"])
-    notes = [
-        f"<strong>NashConv</strong>, {unit}: what the best own deviation gains, the others staying "
-        "put, summed over agents, with a 95 % bootstrap interval of its mean over scenarios; p95: "
-        "its 95th percentile. "
-        "<strong>%</strong>: of the summed equilibrium payoffs, "
-        f"{number(scenarios['payoff_sum'])} {unit} on average. <strong>bound</strong>: no "
-        "deviations gain more. <strong>score</strong>: 1 − NashConv / NashConv of uniform random "
-        f"play ({zero} {unit}); 0 is random, 1 is Nash, raw and not clipped.",
-        "<strong>Deterministic</strong> is the mean action, <strong>executed</strong> the policy "
-        f"with its noise, {scenarios['samples']} samples in each scenario. A failed scenario is "
-        "counted and gets the NashConv of uniform random play, or its own if that is worse.",
-    ]
-    remarks = "".join(f"<li>{escape(r)}</li>" for r in result["remarks"])
-    caption = "NashConv over the held-out scenarios: middle half and 5 to 95 % of them."
-    return (
-        "<section><h2>Score</h2>"
-        + gap_table(result)
-        + "".join(f'<p class="note">{n}</p>' for n in notes)
-        + (f"<p>To keep in mind:</p><ul>{remarks}</ul>" if remarks else "")
-        + _figure(figures.gaps(rows, result), caption)
-        + "<h3>Welfare, agents and distance</h3>"
-        + welfare_table(result)
-        + f'<p class="note">W: mean welfare, {unit}; W*: that of the optimum. eps: largest gap of '
-        "an agent, then the gap of each agent, means over scenarios. Distance: largest "
-        f"{escape(game['quantity'])} off the equilibrium's; a diagnostic, since payoffs near an "
-        "equilibrium are flat. Deterministic play; executed for uniform random.</p>"
-        + "<h3>Certificates</h3>"
-        + certificates(result)
-        + "</section>"
+        f'<p class="headline">{headline(result).replace(" %", "&nbsp;%")}</p></header>'
     )
 
 
@@ -192,7 +134,7 @@ def _learning_section(curve: Sequence[Mapping[str, float]], result: Mapping[str,
     )
     return (
         "<section><h2>Learning</h2>"
-        + _figure(figures.learning(curve, result), caption)
+        + figure_block(figures.learning(curve, result), caption)
         + "</section>"
     )
 
@@ -202,7 +144,7 @@ def _scenario_section(game: Game, shown: Scenarios, path: figures.Path | None) -
         "<section><h2>One scenario</h2>",
         "<p>Of the validation scenarios the one whose equilibrium is farthest from the ends of "
         f"what the agents can do; <code>env.reset(seed={int(shown.seeds[0])})</code> draws it.</p>",
-        _feature_table(game, shown),
+        _scenario_table(game, shown),
     ]
     if game.n_agents > 1 and game.is_continuous:
         caption = (
@@ -215,30 +157,31 @@ def _scenario_section(game: Game, shown: Scenarios, path: figures.Path | None) -
                 " The others share their sum as in the equilibrium; their curve is the sum at "
                 "which each of them answers all the rest."
             )
-        parts.append(_figure(figures.plane(game, shown, path), caption))
+        parts.append(figure_block(figures.plane(game, shown, path), caption))
     plays = [("Equilibrium play", shown.reference.profile[0])]
     if path is not None:
         plays.insert(0, ("Learned play", path.quantity[-1]))
     for title, quantity in plays:
         drawn = figures.picture(game, shown.scenario, quantity)
         if drawn is not None:
-            parts.append(f"<h3>{title}</h3>" + _figure(drawn, ""))
+            parts.append(f"<h3>{title}</h3>" + figure_block(drawn, ""))
     return "\n".join(parts) + "</section>"
 
 
-def _feature_table(game: Game, shown: Scenarios) -> str:
-    """Physical values of what every agent observes of itself and of all; shared ones once."""
+def _scenario_table(game: Game, shown: Scenarios) -> str:
+    """What was drawn for every agent and for all, in physical units; shared numbers once."""
     state = game.initial(shown.scenario)
     physical = game.physical(game.observe(shown.scenario, state))[0]
     same = np.isclose(physical, physical[:1]).all(axis=0)
     rows = []
     for k, feature in enumerate(game.features):
-        if "after own" in feature.meaning:
-            continue  # of another seat, which shows it as its own
+        if "after own" in feature.meaning or feature.name in NOT_DRAWN:
+            continue  # of another seat, which shows it as its own; of the seat or the clock
         values = [f"{v:.4g}" for v in physical[:, k]]
         cells = [values[0], *[""] * (game.n_agents - 1)] if same[k] else values
-        rows.append([escape(feature.meaning), *cells, escape(feature.unit)])
-    return plain_table(["", *map(escape, game.agents), "unit"], rows, "small")
+        unit = "" if feature.unit == "1" else escape(feature.unit)
+        rows.append([escape(feature.meaning.removesuffix(", own")), *cells, unit])
+    return plain_table(["", *map(escape, game.agents), "unit"], rows, "drawn")
 
 
 def _limits_section(result: Mapping[str, Any]) -> str:
@@ -256,9 +199,9 @@ def _limits_section(result: Mapping[str, Any]) -> str:
         rows.append([escape(name), *(_range(cell) for cell in found)])
     return (
         "<section><h2>Physics and other measures</h2>"
-        "<p>Mean (smallest … largest) over the held-out scenarios; deterministic play, executed "
-        "for uniform random. Units are in the names; a name without one is a ratio or in the unit "
-        "of the payoffs.</p>"
+        "<p>Mean (smallest … largest) over the held-out scenarios; deterministic play, for uniform "
+        "random executed play and all its samples. Units are in the names; a name without one is "
+        "a ratio or in the unit of the payoffs.</p>"
         + plain_table(["measure", *map(escape, policies)], rows, "small")
         + "</section>"
     )
@@ -329,11 +272,6 @@ def _provenance_section(folder: Path, result: Mapping[str, Any]) -> str:
 
 
 # ----- parts -----
-
-
-def _figure(figure: Any, caption: str) -> str:
-    below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
-    return f"<figure>{figures.svg(figure)}{below}</figure>"
 
 
 def _rows(path: Path) -> list[dict[str, str]]:

@@ -23,7 +23,7 @@ from nashgrid.envs.core.registry import make_game
 from nashgrid.envs.core.seats import Policy
 from nashgrid.evaluation.controls import best_constant
 from nashgrid.evaluation.plays import played
-from nashgrid.evaluation.scenarios import VALIDATION_SEED, Scenarios, held_out
+from nashgrid.evaluation.scenarios import Scenarios, held_out
 from nashgrid.evaluation.scores import Score, score
 from nashgrid.evaluation.tables import LEARNED, remarks
 from nashgrid.evaluation.text import write_text
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from nashgrid.configs.schema import Experiment
 
 FORMAT = 1  # of score.json
-VALIDATION_SCENARIOS = 32
 
 
 def score_run(folder: str | Path, progress: bool = True) -> dict[str, Any]:
@@ -93,6 +92,7 @@ def score_run(folder: str | Path, progress: bool = True) -> dict[str, Any]:
         "game": describe(game, experiment.env.preset),
         "scenarios": {
             "count": settings.scenarios,
+            "solved": int(held.solved.sum()),
             "seed": settings.seed,
             "samples": settings.samples,
             "payoff_sum": held.payoff_sum,
@@ -126,13 +126,14 @@ def validator(game: Game, experiment: Experiment) -> Callable[[Policy], dict[str
 
     def validate(policy: Policy) -> dict[str, float]:
         play = played(policy, held, details=False)
-        ok = ~play.failed
+        ok = ~play.failed & held.solved
         nash_conv = float(play.nash_conv[ok].mean()) if ok.any() else math.nan
+        distance = float(play.distance[ok].mean()) if ok.any() else math.nan
         numbers = {
             "nash_conv": nash_conv,
             "nash_conv_percent": 100.0 * nash_conv / held.payoff_sum,
-            "distance": float(play.distance.mean()),
-            "failed": float(play.failed.sum()),
+            "distance": distance,
+            "failed": float((~ok).sum()),
         }
         own = zip(game.agents, play.quantity[shown], strict=True)
         return numbers | {f"shown_{agent}": float(q) for agent, q in own}
@@ -148,6 +149,8 @@ def shown_scenario(game: Game, experiment: Experiment) -> Scenarios:
 
 
 def _validation(game: Game, experiment: Experiment) -> Scenarios:
+    from nashgrid.configs.schema import VALIDATION_SCENARIOS, VALIDATION_SEED
+
     solver = experiment.score.solver
     return held_out(game, VALIDATION_SCENARIOS, VALIDATION_SEED, solver, optimum=False)
 
@@ -155,7 +158,8 @@ def _validation(game: Game, experiment: Experiment) -> Scenarios:
 def _most_interior(held: Scenarios) -> int:
     """Index of the scenario whose equilibrium is farthest from the ends of what agents can do."""
     actions = held.game.action(held.scenario, held.reference.profile[..., None])
-    return int(np.argmax((1.0 - np.abs(actions)).min(axis=(1, 2))))
+    room = (1.0 - np.abs(actions)).min(axis=(1, 2))
+    return int(np.argmax(np.where(held.solved, room, -1.0)))
 
 
 def game_of(experiment: Experiment) -> Game:
@@ -203,19 +207,19 @@ def _policies(scores: Sequence[Score], anchor: float) -> dict[str, Any]:
 
 def _reference(reference: Reference) -> dict[str, Any]:
     certificate = reference.certificate
-    gap = certificate.gap
-    finite = gap[np.isfinite(gap)]
+    gap = certificate.gap[np.isfinite(certificate.gap)]
     solved = np.isfinite(reference.payoffs).all(axis=1)
     return {
         "concept": reference.concept,
         "solver": reference.solver,
         "status": certificate.status,
         "tolerance": float(certificate.tolerance),
-        "gap_mean": float(finite.mean()) if finite.size else None,
-        "gap_worst": float(gap.max()),
+        "gap_mean": float(gap.mean()) if gap.size else None,
+        "gap_worst": float(gap.max()) if gap.size else None,
         "holds": int(certificate.holds.sum()),
-        "payoffs": reference.payoffs[solved].mean(axis=0).tolist(),
-        "welfare": float(reference.welfare[solved].mean()),
+        "failed": int((~solved).sum()),
+        "payoffs": reference.payoffs[solved].mean(axis=0).tolist() if solved.any() else None,
+        "welfare": float(reference.welfare[solved].mean()) if solved.any() else None,
     }
 
 

@@ -10,10 +10,9 @@ import numpy as np
 
 from nashgrid.baselines import Reference, solve, solvers
 from nashgrid.configs.schema import HELD_OUT_SEED
-from nashgrid.envs.core.contract import Game, SeedArray
+from nashgrid.envs.core.contract import BoolArray, Game, SeedArray
 from nashgrid.envs.core.copies import episode_seeds
 
-VALIDATION_SEED = 2_000_000_000  # disjoint from held-out and training scenarios
 OPTIMA = ("welfare", "competitive")  # solvers whose outcome has the largest welfare
 
 
@@ -32,13 +31,17 @@ class Scenarios:
     optimum: Reference | None
 
     @cached_property
-    def payoff_sum(self) -> float:
-        """Mean over scenarios of the sum of |equilibrium payoffs|: what percentages refer to."""
-        sums = np.abs(self.reference.payoffs).sum(axis=1)
-        solved = np.isfinite(sums)
+    def solved(self) -> BoolArray:
+        """bool[B]: the scenario has a reference. The others are counted and enter no mean."""
+        solved: BoolArray = np.asarray(np.isfinite(self.reference.payoffs).all(axis=1))
         if not solved.any():
             raise RuntimeError(f"{self.game.id}: the reference failed in every scenario")
-        return float(sums[solved].mean())
+        return solved
+
+    @cached_property
+    def payoff_sum(self) -> float:
+        """Sum of |equilibrium payoffs|, mean over solved scenarios: what percentages refer to."""
+        return float(np.abs(self.reference.payoffs[self.solved]).sum(axis=1).mean())
 
 
 def held_out(

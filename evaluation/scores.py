@@ -16,6 +16,7 @@ from nashgrid.baselines import policies
 from nashgrid.configs.schema import HELD_OUT_SEED
 from nashgrid.envs.core.contract import BoolArray, FloatArray, Game
 from nashgrid.envs.core.seats import Policy
+from nashgrid.evaluation.checks import violations
 from nashgrid.evaluation.plays import Play, played, played_executed
 from nashgrid.evaluation.scenarios import Scenarios, held_out
 from nashgrid.evaluation.statistics import summary
@@ -39,11 +40,12 @@ class Score:
     def __repr__(self) -> str:
         unit, count = self.scenarios.game.payoff_unit, len(self.scenarios.seeds)
         words = []
-        for column, play in self.plays.items():
+        for column in self.plays:
             mean = float(self.nash_conv(column).mean())
             share = percent(100.0 * mean / self.scenarios.payoff_sum)
-            failed = f", {play.failed.sum()} failed" if play.failed.any() else ""
-            words.append(f"{number(mean)} {unit} ({share}) {column}{failed}")
+            failed = int(self.failed(column).sum())
+            counted = f", {failed}/{count} failed" if failed else ""
+            words.append(f"{number(mean)} {unit} ({share}) {column}{counted}")
         return f"{self.name}: NashConv {', '.join(words)}; {count} scenarios"
 
     @property
@@ -51,47 +53,63 @@ class Score:
         both = {"deterministic": self.deterministic, "executed": self.executed}
         return {column: play for column, play in both.items() if play is not None}
 
+    def failed(self, column: str = "deterministic") -> BoolArray:
+        """bool[B]: the play could not be solved, or the scenario has no reference."""
+        return self.plays[column].failed | ~self.scenarios.solved
+
     def nash_conv(self, column: str = "deterministic") -> FloatArray:
-        """f64[B], raw NashConv; failed scenarios have the anchor, or their raw value if worse."""
-        return _with_failures(self.plays[column].nash_conv, self.plays[column].failed, self.anchor)
+        """f64[S], raw NashConv in the S scenarios that have a reference.
+
+        Play that failed there has the anchor, or its raw value if worse.
+        """
+        play = self.plays[column]
+        return self._anchored(play.nash_conv, play)
+
+    def _anchored(self, raw: FloatArray, play: Play) -> FloatArray:
+        worse = np.where(np.isfinite(raw), np.fmax(raw, self.anchor), self.anchor)
+        return np.where(play.failed, worse, raw)[self.scenarios.solved]
 
     def summary(self) -> dict[str, Any]:
-        """Numbers of the score table: column -> score -> statistics over the scenarios."""
+        """Numbers of the score table: column -> score -> statistics over the scenarios.
+
+        ``open`` counts the scenarios in which nothing bounds NashConv from above; the mean of the
+        bounds is None if there are any. What is not a NashConv is a mean over scenarios that did
+        not fail.
+        """
         out: dict[str, Any] = {"deterministic": None, "executed": None}
         for column, play in self.plays.items():
             nash_conv = self.nash_conv(column)
-            bound = _with_failures(play.nash_conv_bound, play.failed, self.anchor)
             statistics = summary(nash_conv)
             share = 100.0 / self.scenarios.payoff_sum
-            ok = ~play.failed
+            ok = ~self.failed(column)
+            bound = np.where(play.failed, np.inf, play.nash_conv_bound)[self.scenarios.solved]
+            highest = _mean_and_worst(bound)
             out[column] = {
                 "nash_conv": statistics,
-                "nash_conv_bound": {"mean": float(bound.mean()), "worst": float(bound.max())},
+                "nash_conv_bound": highest | {"open": int((~np.isfinite(bound)).sum())},
                 "percent": {name: value * share for name, value in statistics.items()},
-                "percent_bound": {"mean": float(bound.mean()) * share},
+                "percent_bound": {k: None if v is None else v * share for k, v in highest.items()},
                 "mean_gap": float(nash_conv.mean()) / play.gap.shape[1],
-                "eps": _mean_and_worst(_with_failures(play.eps, play.failed, self.anchor)),
+                "eps": _mean_and_worst(self._anchored(play.eps, play)),
                 "gap": _per_agent(play.gap, ok),
                 "gap_bound": _per_agent(play.gap_bound, ok),
                 "payoff": _per_agent(play.value, ok),
                 "label": play.label,
-                "failed": int(play.failed.sum()),
+                "failed": int((~ok).sum()),
                 "distance": _mean_and_worst(play.distance[ok]),
                 "welfare": self._welfare(play, ok),
-                "details": {k: _range(v[ok]) for k, v in play.details.items()},
+                "violations": violations(play.details, ok),
+                "details": {k: _range(v[:, ok]) for k, v in play.details.items()},
             }
         return out
 
     def _welfare(self, play: Play, ok: BoolArray) -> dict[str, float | None]:
         """Mean welfare, and its ratio to that of the equilibrium and of the optimum."""
-        scenarios = self.scenarios
-        own = _mean(play.welfare[ok])
-        nash = _mean(scenarios.reference.welfare[ok])
-        best = None if scenarios.optimum is None else _mean(scenarios.optimum.welfare[ok])
+        own, reference, best = play.welfare, self.scenarios.reference, self.scenarios.optimum
         return {
-            "mean": own,
-            "over_nash": _ratio(own, nash),
-            "over_optimum": _ratio(own, best),
+            "mean": _mean(own[ok]),
+            "over_nash": _ratio(own[ok], reference.welfare[ok]),
+            "over_optimum": None if best is None else _ratio(own[ok], best.welfare[ok]),
         }
 
     def rows(self) -> list[dict[str, Any]]:
@@ -112,10 +130,11 @@ class Score:
                 numbers[f"payoff.{agent}"] = play.value[:, i]
                 numbers[f"gap.{agent}"] = play.gap[:, i]
                 numbers[f"gap_bound.{agent}"] = play.gap_bound[:, i]
-            numbers |= play.details
+            numbers |= {name: values.mean(axis=0) for name, values in play.details.items()}
+            failures = self.failed(column)
             for b, seed in enumerate(self.scenarios.seeds):
                 head = {"policy": self.name, "column": column, "seed": int(seed)}
-                failed = {"failed": int(play.failed[b])}
+                failed = {"failed": int(failures[b])}
                 out.append(head | {k: float(v[b]) for k, v in numbers.items()} | failed)
         return out
 
@@ -164,8 +183,8 @@ def score(
     else:
         executed = plain
     if anchor is None:
-        failures = executed.failed.any() or (plain is not None and plain.failed.any())
-        anchor = random_nash_conv(held) if failures else float("nan")
+        failed = executed.failed if plain is None else executed.failed | plain.failed
+        anchor = random_nash_conv(held) if (failed & held.solved).any() else float("nan")
     label = name or str(getattr(policy, "__name__", type(policy).__name__))
     return Score(label, held, plain, executed, anchor)
 
@@ -173,14 +192,10 @@ def score(
 def random_nash_conv(held: Scenarios, samples: int = 64) -> float:
     """The 0 anchor: mean NashConv of uniform random play over the scenarios that it solved."""
     play = played_executed(policies.random(), held, samples)
-    if play.failed.all():
+    ok = ~play.failed & held.solved
+    if not ok.any():
         raise RuntimeError(f"{held.game.id}: no scenario could be solved for uniform random play")
-    return float(play.nash_conv[~play.failed].mean())
-
-
-def _with_failures(raw: FloatArray, failed: BoolArray, anchor: float) -> FloatArray:
-    worse = np.where(np.isfinite(raw), np.fmax(raw, anchor), anchor)
-    return np.where(failed, worse, raw)
+    return float(play.nash_conv[ok].mean())
 
 
 def _per_agent(values: NDArray[Any], ok: BoolArray) -> list[float | None]:
@@ -188,18 +203,28 @@ def _per_agent(values: NDArray[Any], ok: BoolArray) -> list[float | None]:
 
 
 def _mean_and_worst(values: FloatArray) -> dict[str, float | None]:
-    return {"mean": _mean(values), "worst": float(values.max()) if values.size else None}
+    return {"mean": _mean(values), "worst": _finite(values.max()) if values.size else None}
 
 
 def _range(values: FloatArray) -> dict[str, float | None]:
+    """Of all numbers that are finite."""
+    values = values[np.isfinite(values)]
     if not values.size:
         return {"mean": None, "min": None, "max": None}
     return {"mean": _mean(values), "min": float(values.min()), "max": float(values.max())}
 
 
 def _mean(values: FloatArray) -> float | None:
-    return float(values.mean()) if values.size else None
+    """None for no values, or if one of them is not finite."""
+    return _finite(values.mean()) if values.size else None
 
 
-def _ratio(part: float | None, whole: float | None) -> float | None:
-    return part / whole if part is not None and whole is not None and whole > 0.0 else None
+def _finite(value: Any) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _ratio(part: FloatArray, whole: FloatArray) -> float | None:
+    """Ratio of the means where both are known."""
+    known = np.isfinite(part) & np.isfinite(whole)
+    total = float(whole[known].sum())
+    return float(part[known].sum()) / total if total > 0.0 else None

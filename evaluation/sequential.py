@@ -7,14 +7,17 @@ from importlib import import_module
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nashgrid.baselines import MODULES
-from nashgrid.envs.core.contract import BoolArray, FloatArray, Game, repeat
+from nashgrid.baselines.interval import maximise_interval
+from nashgrid.envs.core.contract import BoolArray, FloatArray, Game, take
 from nashgrid.envs.core.seats import Policy, checked_policy
 
 LABEL = "leader: searched, a lower bound; followers: exact"
 LABEL_EXECUTED = "leader: searched, a lower bound; followers: ex post, they know the others' noise"
 LEADER_GRID = 25
+LEADER_WIDTH = 1e-5  # of the search for the leader's output, as a share of the payoff scale
 
 Gaps = tuple[FloatArray, FloatArray, FloatArray, str, BoolArray, Mapping[str, FloatArray]]
 
@@ -44,31 +47,23 @@ def policy_gap_executed(game: Game, scenario: Any, policy: Any, samples: int) ->
     """
     copies, n = scenario.seed.shape[0], game.n_agents
     cournot = import_module("nashgrid.baselines.cournot")
-    rows = repeat(scenario, LEADER_GRID)
-    value = np.zeros((copies, n))
-    gain = np.zeros((copies, n))
-    share = np.linspace(0.0, 1.0, LEADER_GRID)
-    low, high = np.full((copies, 1), -1.0), np.full((copies, 1), 1.0)
-    best = np.full(copies, -np.inf)
-    for zoom in range(2):
-        tried = low + (high - low) * share
-        curve = np.zeros((copies, LEADER_GRID))
-        for k in range(samples):
-            own = policy.executed(k)
-            if zoom == 0:
-                payoff, outputs = _played(game, scenario, own, None)
-                others = outputs.sum(axis=1, keepdims=True) - outputs
-                best_mwh = cournot.best_output(scenario, others)
-                reply = cournot.profit_against(scenario, best_mwh, others)
-                value += payoff / samples
-                gain += (reply - payoff) / samples
-            deviated = _played(game, rows, own, tried.reshape(-1))[0][:, 0]
-            curve += deviated.reshape(copies, LEADER_GRID) / samples
-        top = curve.argmax(axis=1)[:, None]
-        best = np.maximum(best, np.take_along_axis(curve, top, axis=1)[:, 0])
-        at = np.take_along_axis(tried, top, axis=1)
-        step = (high - low) / (LEADER_GRID - 1)
-        low, high = np.maximum(at - step, -1.0), np.minimum(at + step, 1.0)
+    policies = [policy.executed(k) for k in range(samples)]
+    value, gain = np.zeros((copies, n)), np.zeros((copies, n))
+    for own in policies:
+        payoff, outputs = _played(game, scenario, own, None)
+        others = outputs.sum(axis=1, keepdims=True) - outputs
+        reply = cournot.profit_against(scenario, cournot.best_output(scenario, others), others)
+        value += payoff / samples
+        gain += (reply - payoff) / samples
+
+    def leader(rows: NDArray[np.int64], action: FloatArray) -> FloatArray:
+        some = take(scenario, rows)
+        payoffs = [_played(game, some, own, action)[0][:, 0] for own in policies]
+        return np.mean(payoffs, axis=0)
+
+    ends = np.ones(copies)
+    width = np.full(copies, LEADER_WIDTH * game.payoff_scale)
+    best = maximise_interval(leader, -ends, ends, width, LEADER_GRID, max_rounds=3)[1]
     gain[:, 0] = best - value[:, 0]
     details = {"leader_gap": gain[:, 0], "follower_gap": gain[:, 1:].max(axis=1)}
     return (*_bracket(value, gain), LABEL_EXECUTED, _none(scenario), details)

@@ -56,13 +56,14 @@ def bootstrap(
 
 
 def summary(values: ArrayLike) -> dict[str, float]:
-    """Mean with its 95 % interval over scenarios, 95th percentile and worst of f64[n]."""
+    """Mean with its 95 % interval over scenarios, median, 95th percentile and worst of f64[n]."""
     array = np.asarray(values, dtype=np.float64)
     low, high = bootstrap(array)
     return {
         "mean": float(array.mean()),
         "low": low,
         "high": high,
+        "median": float(np.median(array)),
         "p95": float(np.percentile(array, 95.0)),
         "worst": float(array.max()),
     }

@@ -5,87 +5,199 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from nashgrid.evaluation.text import aligned, number, percent
+from nashgrid.evaluation.checks import LIMITS
+from nashgrid.evaluation.text import aligned, number, percent, rounded
 
 LEARNED = "learned"
-PASSES_PERCENT = 1.5  # a control that gets this near to the equilibrium makes the game too easy
+GATE_PERCENT = 3.0  # a control this near to the equilibrium needs a word beside every small gap
+CONTROLS = {  # what it means if one of them is near
+    "greedy": "in most of these scenarios the agents hardly affect one another, so a small gap "
+    "does not show that a policy reckons with the others",
+    "best constant": "these scenarios vary too little for a small gap to show that a policy reads "
+    "them",
+    "untrained": "a small gap in these scenarios shows no learning",
+    "do nothing": "a small gap in these scenarios shows no learning",
+}
+BACKING = {
+    "exact": "no own deviation gains more",
+    "certified": "no own deviation gains more",
+    "curvature-bound": "no own deviation gains more, as far as the sampled curvatures tell",
+}
+
+
+def backing(label: str) -> str:
+    """What a bound with this label says."""
+    return f"{BACKING[label]} ({label})" if label in BACKING else label
+
+
+# ----- remarks -----
 
 
 def remarks(result: Mapping[str, Any]) -> list[str]:
     """What a reader must know before trusting a small gap."""
+    policies = result["policies"]
+    plays = {name: policy["deterministic"] for name, policy in policies.items()}
+    learned = plays.get(LEARNED)
     out = []
-    for name in ("best constant", "untrained", "do nothing"):
-        column = (result["policies"].get(name) or {}).get("deterministic")
-        if column is not None and column["percent"]["mean"] < PASSES_PERCENT:
+    for name, meaning in CONTROLS.items():
+        if plays.get(name) is not None:
+            out += _control_remark(name, plays[name]["percent"], learned, meaning)
+    for name, play in plays.items():
+        share = None if play is None else play["percent"]
+        if share is not None and share["mean"] > max(share["p95"], 1e-3):
             out.append(
-                f"The control '{name}' is within {column['percent']['mean']:.2g} % of the "
-                "equilibrium payoffs: these scenarios vary too little for a small gap to show that "
-                "a policy reads them."
+                f"A few scenarios carry the mean of '{name}', which lies above its own 95th "
+                f"percentile ({percent(share['mean'])}, {percent(share['p95'])}); its median is "
+                f"{percent(share['median'])}."
             )
-    failed = sum(failures(policy) for policy in result["policies"].values())
-    if failed:
+    return out + _failure_remarks(result) + _certificate_remarks(result)
+
+
+def _control_remark(
+    name: str, share: Mapping[str, float], learned: Mapping[str, Any] | None, meaning: str
+) -> list[str]:
+    """At most one sentence on a control that is near, or nearer than the learned policy."""
+    kinds = ("mean", "median")
+    near = any(share[k] <= GATE_PERCENT for k in kinds)
+    nearer = [] if learned is None else [k for k in kinds if share[k] <= learned["percent"][k]]
+    if not near and not nearer:
+        return []
+    words = (
+        f"NashConv of the control '{name}' is {percent(share['mean'])} of the equilibrium payoffs "
+        f"(median {percent(share['median'])})"
+    )
+    if nearer:
+        better = " and ".join(f"{k} {percent(learned['percent'][k])}" for k in nearer)  # type: ignore[index]
+        words += f", no more than that of the learned policy ({better})"
+    return [f"{words}: {meaning}." if near else f"{words}."]
+
+
+def _failure_remarks(result: Mapping[str, Any]) -> list[str]:
+    count, solved = result["scenarios"]["count"], result["scenarios"]["solved"]
+    out = []
+    if solved < count:
         out.append(
-            f"{failed} scenario(s) failed to be solved, over all policies; each was "
-            "given the NashConv of uniform random play, or its own if worse."
+            f"{count - solved} of {count} scenarios have no equilibrium that could be solved. They "
+            "are counted as failed for every policy and enter no mean."
         )
-    count = result["scenarios"]["count"]
+    more = {n: failures(p) - (count - solved) for n, p in result["policies"].items()}
+    if any(more.values()):
+        which = ", ".join(f"{name} {k}" for name, k in more.items() if k)
+        out.append(
+            f"Play failed in scenarios that have an equilibrium ({which}): each was given the "
+            "NashConv of uniform random play, or its own if worse."
+        )
+    return out
+
+
+def _certificate_remarks(result: Mapping[str, Any]) -> list[str]:
+    out = []
     for kind, name in (("reference", "equilibrium"), ("optimum", "welfare optimum")):
-        if result[kind] is not None and result[kind]["holds"] < count:
+        reference = result[kind]
+        if reference is None:
+            continue
+        solved = result["scenarios"]["count"] - reference["failed"]
+        if reference["holds"] < solved:
             out.append(
-                f"The certificate of the {name} holds in {result[kind]['holds']} of {count} "
+                f"The certificate of the {name} holds in {reference['holds']} of {solved} solved "
                 "scenarios; in the others it is the best that was found."
             )
     return out
 
 
+# ----- the table -----
+
+
 def table(result: Mapping[str, Any]) -> str:
     """The score table as text: the learned policy, every control, the anchors, the certificate."""
     game, scenarios = result["game"], result["scenarios"]
-    unit, physical = game["payoff_unit"], game["quantity_unit"]
+    unit = game["payoff_unit"]
     lines = [
         f"{result['run']}: {game['id']} {game['preset']}, {scenarios['count']} held-out scenarios "
         f"(seeds {scenarios['seed']}..), {scenarios['samples']} samples of executed play in each",
-        f"NashConv in {unit}; % of the equilibrium payoffs, {scenarios['payoff_sum']:.6g} {unit} "
-        f"in sum; distance in {physical}",
+        f"Means over scenarios. Percentages are ratios of means: NashConv to the equilibrium "
+        f"payoffs, {scenarios['payoff_sum']:.6g} {unit} in sum.",
+        "",
+        aligned(_rows(result)),
         "",
     ]
-    head = ["policy", "NashConv", "95 % interval", "%", "95th pct %", "bound %", "executed", "%"]
-    has_spe = any(_spe_gap(policy) is not None for policy in result["policies"].values())
-    head += ["W/optimum", "W/Nash", "distance", *(["SPE gap"] if has_spe else []), "failed"]
-    rows = [head]
-    for name, policy in result["policies"].items():
-        plain_, executed = policy["deterministic"], policy["executed"]
-        first = plain_ or executed
-        left = ["–"] * 5
-        if plain_ is not None:
-            nash_conv, share = plain_["nash_conv"], plain_["percent"]
-            interval = f"{number(nash_conv['low'], 3)} .. {number(nash_conv['high'], 3)}"
-            left = [number(nash_conv["mean"]), interval, percent(share["mean"], "")]
-            left += [percent(share["p95"], ""), percent(plain_["percent_bound"]["mean"], "")]
-        right = [number(executed["nash_conv"]["mean"]), percent(executed["percent"]["mean"], "")]
-        right += [number(first["welfare"][k], 4) for k in ("over_optimum", "over_nash")]
-        right.append(number(first["distance"]["mean"], 3))
-        right += [number(_spe_gap(policy))] if has_spe else []
-        right.append(f"{failures(policy)}/{scenarios['count']}")
-        rows.append([name, *left, *right])
-    lines.append(aligned(rows))
-    lines.append("")
     learned = result["policies"][LEARNED]["deterministic"]
     if learned is not None and learned["of_best_constant_percent"] is not None:
         share = learned["of_best_constant_percent"]
         lines.append(f"learned: {percent(share)} of the best constant policy's NashConv")
     zero = number(result["anchors"]["zero"]["nash_conv"])
-    lines.append(f"anchors: score 0 is uniform random, {zero} {unit}; score 1 is Nash, 0 {unit}")
+    lines.append(
+        f"anchors: score 0 is uniform random, {zero} {unit}; score 1 is the equilibrium, 0 {unit}"
+    )
     for kind in ("reference", "optimum"):
         if result[kind] is not None:
             lines.append(f"{kind}: {certificate_line(result[kind], scenarios['count'])}")
     for column, label in labels(result).items():
-        lines.append(f"gaps, {column}: {label}")
+        lines.append(f"bounds on gaps, {column}: {label}")
     lines += [f"note: {remark}" for remark in result["remarks"]]
     return "\n".join(lines)
 
 
-def _spe_gap(policy: Mapping[str, Any]) -> float | None:
+def _rows(result: Mapping[str, Any]) -> list[list[str]]:
+    """Two rows of headers, then one for each policy."""
+    game, policies = result["game"], result["policies"]
+    unit, count = game["payoff_unit"], result["scenarios"]["count"]
+    head = [("", "policy"), ("NashConv", unit), ("95 %", "interval"), ("% of", "payoffs")]
+    head += [("median", "%"), ("p95", "%"), ("bound", "%"), ("", "score")]
+    head += [("executed", "%"), ("W /", "optimum"), ("distance", game["quantity_unit"])]
+    has_spe = any(spe_gap(policy) is not None for policy in policies.values())
+    head += [("SPE", "gap")] if has_spe else []
+    has_limits = any(outside(policy) is not None for policy in policies.values())
+    head += [("outside", "limits"), ("worst", "pu"), ("worst", "overload")] if has_limits else []
+    rows = [[top for top, _ in head], [low for _, low in head]]
+    rows[0].append("")
+    rows[1].append("failed")
+    for name, policy in policies.items():
+        plain, executed = policy["deterministic"], policy["executed"]
+        first = plain or executed
+        row = [name, *(["–"] * 7)]
+        if plain is not None:
+            nash_conv, share = plain["nash_conv"], plain["percent"]
+            row[1:3] = number(nash_conv["mean"]), _interval(nash_conv)
+            row[3:6] = (percent(share[k], "") for k in ("mean", "median", "p95"))
+            row[6:] = bound(plain, result["scenarios"]["solved"]), number(plain["score"], 3)
+        row += [percent(executed["percent"]["mean"], ""), number(first["welfare"]["over_optimum"])]
+        row.append(rounded(first["distance"]["mean"]))
+        row += [rounded(spe_gap(policy))] if has_spe else []
+        row += limit_cells(policy) if has_limits else []
+        rows.append([*row, f"{failures(policy)}/{count}"])
+    return rows
+
+
+def _interval(statistics: Mapping[str, float]) -> str:
+    return f"{number(statistics['low'], 3)} .. {number(statistics['high'], 3)}"
+
+
+def bound(column: Mapping[str, Any], solved: int) -> str:
+    """Mean bound on NashConv in percent; where it is missing, in how many scenarios of some."""
+    missing = column["nash_conv_bound"]["open"]
+    if 0 < missing < solved:
+        return f"open {missing}/{solved}"
+    return percent(column["percent_bound"]["mean"], "")
+
+
+def outside(policy: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """How often and how far a policy is outside the limits; None in games without."""
+    return (policy["deterministic"] or policy["executed"])["violations"]
+
+
+def limit_cells(policy: Mapping[str, Any]) -> list[str]:
+    """Share of plays outside a limit, deepest voltage violation, highest overload."""
+    found = outside(policy)
+    if found is None:
+        return ["–"] * 3
+    depth = found["depth"]
+    worst = [depth[name]["worst"] if name in depth else None for name in LIMITS]
+    over = None if worst[1] is None else 100.0 * worst[1]
+    return [percent(100.0 * found["rate"]), number(worst[0], 2), percent(over)]
+
+
+def spe_gap(policy: Mapping[str, Any]) -> float | None:
     """Mean one-shot gain off the path of play; None in games without turns."""
     details = (policy["deterministic"] or {}).get("details", {})
     return (details.get("spe_gap") or {}).get("mean")
@@ -93,19 +205,21 @@ def _spe_gap(policy: Mapping[str, Any]) -> float | None:
 
 def certificate_line(reference: Mapping[str, Any], count: int) -> str:
     """Status and size of a certificate, in words."""
+    failed = f", failed in {reference['failed']}" if reference["failed"] else ""
     return (
         f"{reference['concept']}, certificate {reference['status']!r}: largest gap "
         f"{number(reference['gap_worst'], 2)}, tolerance {number(reference['tolerance'], 2)}, "
-        f"holds in {reference['holds']} of {count} scenarios"
+        f"holds in {reference['holds']} of {count} scenarios{failed}"
     )
 
 
 def labels(result: Mapping[str, Any]) -> dict[str, str]:
-    """What backs the bounds on the gaps, per column."""
+    """What the bounds on the gaps say, per column."""
     out: dict[str, str] = {}
     for column in ("deterministic", "executed"):
         plays = (policy[column] for policy in result["policies"].values())
-        out[column] = "; ".join(sorted({play["label"] for play in plays if play is not None}))
+        found = {play["label"] for play in plays if play is not None}
+        out[column] = " | ".join(backing(label) for label in sorted(found))
     return out
 
 

@@ -30,6 +30,11 @@ def percent(value: float | None, sign: str = " %") -> str:
     return f"{number(value, 3)}{sign}"
 
 
+def rounded(value: float | None) -> str:
+    """Three significant digits; what is below 1e-9 is zero up to rounding errors."""
+    return number(0.0 if value is not None and abs(value) < 1e-9 else value, 3)
+
+
 def aligned(rows: Sequence[Sequence[str]]) -> str:
     """Columns of equal width: the first to the left, the others to the right."""
     widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]

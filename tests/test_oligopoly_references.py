@@ -48,6 +48,22 @@ def test_golden_table(preset, solver, outputs, price, profits, welfare):
     np.testing.assert_allclose(reference.welfare, welfare, rtol=1e-12)
 
 
+def test_kkt_residual_is_the_marginal_profit_that_capacity_leaves_room_for():
+    # at 55, 55 the price is 65: marginal profits 65 - 10 - 27.5 and 65 - 12 - 27.5
+    for capacity, left in (((240.0, 240.0), 27.5), ((55.0, 240.0), 25.5), ((55.0, 55.0), 0.0)):
+        game = nashgrid.game("oligopoly-v0", capacity_mwh=capacity)
+        scenario = game.draw(SEEDS)
+        actions = game.action(scenario, np.full((3, 2, 1), 55.0))
+        np.testing.assert_allclose(baselines.kkt_residual(game, scenario, actions), left, atol=1e-9)
+    game = nashgrid.game("oligopoly-v0")
+    scenario = game.draw(SEEDS)
+    nothing = game.action(scenario, np.zeros((3, 2, 1)))
+    np.testing.assert_allclose(baselines.kkt_residual(game, scenario, nothing), 110.0)
+    # beyond capacity to sell at a profit: 240 each, price -120, both would go down
+    everything = game.action(scenario, np.full((3, 2, 1), 240.0))
+    np.testing.assert_allclose(baselines.kkt_residual(game, scenario, everything), 252.0)
+
+
 def test_golden_table_of_four_firms_with_capacities_and_quadratic_costs():
     nash = solved("four-firms", "nash")
     # only firm_0 is at its capacity; the three others solve (0.5 + d_i) q_i = 120 - c_i - Q / 2

@@ -10,14 +10,17 @@ from nashgrid import policies
 from nashgrid.baselines import best_response, solve
 from nashgrid.configs import build
 from nashgrid.configs.schema import HELD_OUT_SEED
+from nashgrid.envs.core.contract import take
 from nashgrid.envs.core.copies import Copies
+from nashgrid.envs.core.random import stream, uniform
 from nashgrid.evaluation import best_constant, held_out, score
-from nashgrid.evaluation.checks import KKT
+from nashgrid.evaluation.checks import KKT, violations
 from nashgrid.evaluation.controls import best_deviation, open_loop_payoffs
 from nashgrid.evaluation.plays import Play
 from nashgrid.evaluation.run import validator
 from nashgrid.evaluation.scores import Score
 from nashgrid.evaluation.sequential import policy_gap_executed
+from nashgrid.evaluation.tables import bound
 
 DUOPOLY = nashgrid.game("oligopoly-v0")
 LEADER = nashgrid.game("oligopoly-v0", "stackelberg")
@@ -161,22 +164,106 @@ def test_executed_gaps_with_a_leader_average_over_the_noise():
     np.testing.assert_allclose((achieved - value)[:, 1], follower, rtol=1e-12)
 
 
-def _with_failures() -> Score:
-    held = held_out(DUOPOLY, 4)
-    gain = np.array([[1.0, 0.0], [2.0, 0.0], [30.0, 0.0], [np.nan, 0.0]])
-    zeros = np.zeros((4, 2))
-    failed = np.array([False, True, True, True])
-    play = Play(zeros, gain, gain, "exact", failed, zeros, zeros[:, 0], zeros[:, 0])
-    return Score("p", held, play, play, anchor=10.0)
+def _play(gain, bound=None, failed=None, details=None, label="exact") -> Play:
+    gain = np.array(gain, dtype=float)
+    zeros, none = np.zeros(gain.shape), np.zeros(len(gain), dtype=bool)
+    failed = none if failed is None else np.array(failed)
+    bound = gain if bound is None else np.array(bound, dtype=float)
+    rest = zeros, zeros[:, 0], zeros[:, 0], details or {}
+    return Play(zeros, gain, bound, label, failed, *rest)
 
 
-def test_failed_scenarios_get_the_anchor_or_their_own_worse_value():
-    found = _with_failures()
+def test_failed_play_gets_the_anchor_or_its_own_worse_value():
+    gain = [[1, 0], [2, 0], [30, 0], [np.nan, 0]]
+    play = _play(gain, failed=[False, True, True, True])
+    found = Score("p", held_out(DUOPOLY, 4), play, play, anchor=10.0)
     np.testing.assert_array_equal(found.nash_conv(), [1.0, 10.0, 30.0, 10.0])
     summary = found.summary()["deterministic"]
     assert summary["failed"] == 3
     assert summary["nash_conv"]["mean"] == pytest.approx(51 / 4)
+    assert summary["nash_conv_bound"] == {"mean": None, "worst": None, "open": 3}
     assert len(found.rows()) == 8  # nothing is dropped
+
+
+def test_bounds_that_are_open_are_counted_and_nothing_takes_their_place():
+    gain = [[1, 0], [2, 0], [30, 0], [4, 0]]
+    play = _play(gain, bound=[[1, 0], [2, np.inf], [30, 0], [4, 0]], label="curvature-bound")
+    found = Score("p", held_out(DUOPOLY, 4), play, play, anchor=1e3).summary()["deterministic"]
+    assert found["nash_conv"]["mean"] == pytest.approx(37 / 4)
+    assert found["nash_conv_bound"] == {"mean": None, "worst": None, "open": 1}
+    assert found["percent_bound"]["mean"] is None
+    assert found["failed"] == 0
+    assert bound(found, 4) == "open 1/4"
+
+
+def test_scenarios_without_an_equilibrium_are_counted_and_enter_no_mean():
+    game = nashgrid.game("market-v0", load_factor=(1.0, 4.0))
+    held = held_out(game, 16)
+    unsolved = ~held.scenario.solved  # the feeder cannot carry some of these loads
+    assert 0 < unsolved.sum() < 16
+    np.testing.assert_array_equal(held.solved, ~unsolved)
+    payoffs = np.abs(held.reference.payoffs[held.solved]).sum(axis=1)
+    assert held.payoff_sum == pytest.approx(payoffs.mean())
+    alone = score(policies.greedy(), game, held)
+    assert alone.nash_conv().shape == (held.solved.sum(),)
+    assert len(alone.rows()) == 32
+    assert f"{unsolved.sum()}/16 failed" in repr(alone)
+    random = score(policies.random(), game, held, samples=4, deterministic=False)
+    replayed = score(policies.equilibrium(), game, held)
+    for found in (alone, random, replayed):
+        summary = found.summary()
+        column = summary["deterministic"] or summary["executed"]
+        assert column["failed"] == unsolved.sum()
+        numbers = (column["nash_conv"], column["percent"], column["distance"], column["gap"])
+        for values in numbers:
+            each = values.values() if isinstance(values, dict) else values
+            assert np.isfinite(list(each)).all()
+        assert np.isfinite(column["welfare"]["mean"])
+        assert np.isfinite(column["details"]["loss_kw"]["mean"])
+    assert summary["deterministic"]["nash_conv"]["worst"] <= 1e-6 * game.payoff_scale
+
+
+def test_deviations_whose_power_flow_fails_are_no_gain_to_the_search():
+    # idle play breaks the voltage limits dearly; injecting all has no power flow and costs, in an
+    # episode, no more than the penalty of 243 EUR/h
+    game = nashgrid.game("market-v0", load_factor=2.5, available_mw=60.0)
+    scenario = game.draw(np.arange(4, dtype=np.uint64))
+    idle = np.full((4, 3, 1), -1.0)
+    everything = idle.copy()
+    everything[:, 0] = 1.0
+    value = open_loop_payoffs(game, scenario, idle)
+    achieved, _ = best_deviation(game, scenario, idle)
+    assert np.isnan(open_loop_payoffs(game, scenario, everything)).all()
+    assert (achieved[:, 0] > value[:, 0]).all()
+    exact = best_response(game, scenario, idle).achieved
+    assert (achieved <= exact + 1e-4 * np.abs(exact)).all()
+    assert (achieved < -10_000.0).all()
+
+
+def test_violations_are_counted_over_plays_and_their_depth_over_those_outside():
+    details = {
+        "voltage_violation_pu": np.array([[0.0, 0.02, 9.0], [0.0, 0.0, 9.0]]),
+        "overload": np.array([[0.0, 0.3, 9.0], [0.1, 0.0, 9.0]]),
+    }
+    found = violations(details, np.array([True, True, False]))
+    assert found["rate"] == 0.5  # 2 of the 4 plays of the first two scenarios
+    assert found["depth"]["voltage_violation_pu"] == {"mean": 0.02, "worst": 0.02}
+    assert found["depth"]["overload"] == pytest.approx({"mean": 0.2, "worst": 0.3})
+    assert found["engine"] == "game"
+    again = details | {"z_bus_voltage_violation_pu": np.array([[0.01, np.nan, 0.0]] * 2)}
+    found = violations(again, np.array([True, True, False]))
+    assert found["engine"] == "z-bus"
+    # the re-check counts, the played flow where the re-check failed
+    assert found["depth"]["voltage_violation_pu"]["worst"] == 0.02
+    assert found["rate"] == 0.75
+    assert violations({}, np.array([True])) is None
+
+
+def test_extremes_of_executed_play_are_over_its_samples():
+    # prices at 65 + 55, 45 + 55: 60 and 70
+    found = score(Alternating(), DUOPOLY, 2, samples=4).summary()
+    price = found["executed"]["details"]["price_eur_per_mwh"]
+    assert price == pytest.approx({"mean": 65.0, "min": 60.0, "max": 70.0})
 
 
 def test_policy_of_another_shape_is_refused_in_one_sentence():
@@ -232,11 +319,28 @@ def test_searched_deviation_is_close_to_the_exact_best_response():
     scenario = held_out(MARKET, 8).scenario
     idle = np.full((8, 3, 1), -1.0)
     response = best_response(MARKET, scenario, idle)
-    achieved = best_deviation(MARKET, scenario, idle, points=9, zooms=1)[1]
+    achieved, plays = best_deviation(MARKET, scenario, idle)
     assert (achieved <= response.bound + 1e-3).all()
-    assert (achieved >= response.achieved - 0.01 * MARKET.payoff_scale).all()
+    assert (achieved >= response.achieved - 1e-3 * MARKET.payoff_scale).all()
+    assert plays < 8 * 3 * 30
     value = open_loop_payoffs(MARKET, scenario, idle)
     np.testing.assert_allclose(value, response.value, rtol=1e-4, atol=1e-3)
+
+
+def test_best_constant_of_the_market_beats_random_joint_actions_and_its_neighbours():
+    found = best_constant(MARKET, seed=1, scenarios=12)
+    copies = Copies(MARKET, 12)
+    copies.reset(1)
+    seeds = np.arange(150, dtype=np.uint64)
+    tried = 2.0 * uniform(seeds, stream("test.best_constant"), 3) - 1.0
+    near = np.array(found.actions) + 0.1 * np.concatenate([np.eye(3), -np.eye(3)])
+    tried = np.concatenate([[found.actions], np.clip(near, -1.0, 1.0), tried])
+    joint = np.repeat(tried[:, None], 12, axis=1).reshape(-1, 3, 1)
+    rows = np.tile(np.arange(12), len(tried))
+    gap = best_response(MARKET, take(copies.scenario, rows), joint).gap.sum(axis=1)
+    nash_conv = gap.reshape(len(tried), 12).mean(axis=1)
+    assert (nash_conv[1:] >= nash_conv[0]).all()
+    assert found.nash_conv == pytest.approx(nash_conv[0], rel=0.01)
 
 
 def test_market_scores_are_checked_on_an_independent_power_flow():

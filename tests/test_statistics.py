@@ -47,6 +47,7 @@ def test_summary_holds_mean_tail_and_worst():
     found = summary(np.arange(101.0))
     assert (found["mean"], found["p95"], found["worst"]) == (50.0, 95.0, 100.0)
     assert found["low"] < 50.0 < found["high"]
+    assert summary([1.0, 2.0, 30.0])["median"] == 2.0
 
 
 def test_over_seeds_keeps_every_value():

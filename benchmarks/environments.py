@@ -1,6 +1,6 @@
-"""Env-steps a second of market-v0, batched and alone, against the power flows that they contain.
+"""Env-steps a second of the games, batched and alone; the market's against its power flows.
 
-    python benchmarks/market_env.py [--repeats 15]
+    python benchmarks/environments.py [--repeats 15]
 
 One env-step is a whole episode: the draw with its power flow, the observation, the step with its
 power flow, the settlement and the restart. All rates are medians of interleaved blocks on one
@@ -26,11 +26,12 @@ from nashgrid.envs.core.copies import Copies  # noqa: E402
 from nashgrid.envs.core.random import uniform  # noqa: E402
 
 BLOCK_S = 0.1
+MARKET, OLIGOPOLY = "market-v0", "oligopoly-v0"
 
 
-def batched(preset: str, copies: int) -> Callable[[], None]:
+def batched(id: str, preset: str, copies: int) -> Callable[[], None]:
     """One env-step of every copy."""
-    game = nashgrid.game("market-v0", preset)
+    game = nashgrid.game(id, preset)
     batch = Copies(game, copies)
     batch.reset(seed=0)
     actions = 2.0 * uniform(batch.scenario.seed, 1, game.n_agents)[..., None] - 1.0
@@ -42,9 +43,9 @@ def batched(preset: str, copies: int) -> Callable[[], None]:
     return play
 
 
-def alone() -> Callable[[], None]:
+def alone(id: str) -> Callable[[], None]:
     """One env-step through the dict API, its observations and infos included."""
-    env = nashgrid.make("market-v0")
+    env = nashgrid.make(id)
     env.reset(seed=0)
     actions = {agent: np.zeros(1, dtype=np.float32) for agent in env.possible_agents}
 
@@ -76,13 +77,16 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=15)
     repeats = parser.parse_args().repeats
     cases: dict[str, tuple[Callable[[], None], int]] = {
-        "flat, 4096 copies": (batched("flat", 4096), 4096),
-        "binding, 4096 copies": (batched("binding", 4096), 4096),
-        "flat, 64 copies": (batched("flat", 64), 64),
-        "flat, 1 copy, arrays": (batched("flat", 1), 1),
-        "flat, 1 copy, dict API": (alone(), 1),
+        "market flat, 4096 copies": (batched(MARKET, "flat", 4096), 4096),
+        "market binding, 4096 copies": (batched(MARKET, "binding", 4096), 4096),
+        "market flat, 64 copies": (batched(MARKET, "flat", 64), 64),
+        "market flat, 1 copy, arrays": (batched(MARKET, "flat", 1), 1),
+        "market flat, 1 copy, dict API": (alone(MARKET), 1),
         "two power flows, batch 4096": (flows(4096), 4096),
         "two power flows, alone": (flows(1), 1),
+        "duopoly, 4096 copies": (batched(OLIGOPOLY, "duopoly", 4096), 4096),
+        "oligopoly drawn, 4096 copies": (batched(OLIGOPOLY, "drawn", 4096), 4096),
+        "duopoly, 1 copy, dict API": (alone(OLIGOPOLY), 1),
     }
     seconds: dict[str, list[float]] = {name: [] for name in cases}
     for play, _ in cases.values():
@@ -96,10 +100,10 @@ def main() -> None:
             seconds[name].append(elapsed / count / copies)
     rates = {name: 1.0 / median(values) for name, values in seconds.items()}
     for name, rate in rates.items():
-        print(f"{name:<30}{rate:>12,.0f} env-steps/s")
-    share = rates["flat, 4096 copies"] / rates["two power flows, batch 4096"]
+        print(f"{name:<32}{rate:>12,.0f} env-steps/s")
+    share = rates["market flat, 4096 copies"] / rates["two power flows, batch 4096"]
     print(f"batched env-steps against their power flows: {share:.2f}")
-    share = rates["flat, 1 copy, dict API"] / rates["two power flows, alone"]
+    share = rates["market flat, 1 copy, dict API"] / rates["two power flows, alone"]
     print(f"one copy by the dict API against its power flows: {share:.2f}")
 
 
