@@ -1,5 +1,7 @@
 """The explicit package list of pyproject.toml names exactly the packages of the tree."""
 
+import shutil
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -56,3 +58,27 @@ def test_training_and_demo_install_the_pinned_torch_first():
     makefile = (ROOT / "Makefile").read_text()
     assert pinned == ["torch==2.13.0"]
     assert makefile.index("torch==2.13.0") < makefile.index('".[train,test]"')
+
+
+def test_demo_goes_on_with_the_run_that_is_there_and_removes_nothing(tmp_path):
+    shutil.copy(ROOT / "Makefile", tmp_path)
+
+    def commands() -> list[str]:
+        done = subprocess.run(
+            ["make", "--dry-run", "--assume-old=.venv/.ok", "demo"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return [line.strip() for line in done.stdout.splitlines() if "nashgrid" in line]
+
+    (tmp_path / ".venv").mkdir()
+    (tmp_path / ".venv" / ".ok").touch()
+    (tmp_path / "pyproject.toml").touch()
+    first = commands()
+    (tmp_path / "runs" / "demo").mkdir(parents=True)
+    (tmp_path / "runs" / "demo" / "config.yaml").touch()
+    second = commands()
+    assert [line.split()[1] for line in first] == ["solve", "train", "score", "report"]
+    assert second == [line + " --resume" if " train " in line else line for line in first]

@@ -16,12 +16,13 @@ from small_game import RaftGame
 from stable_baselines3.common.buffers import RolloutBuffer
 
 import nashgrid
-from nashgrid.configs import Learner, build, load_experiment
+from nashgrid.configs import Learner as Settings
+from nashgrid.configs import build, load_experiment
 from nashgrid.envs.core.copies import Copies
 from nashgrid.evaluation import score_run
-from nashgrid.training import CheckpointError, load_policy, train
+from nashgrid.training import CheckpointError, DivergenceError, load_policy, train
 from nashgrid.training.checkpoint import latest, read
-from nashgrid.training.learner import learners_of
+from nashgrid.training.learner import Learner, learners_of
 from nashgrid.training.rollout import advantages_of, play_rounds
 
 NASH_PROFIT_EUR = 47_560 / 9  # duopoly: (224/3)^2 b + (212/3)^2 b with b = 1/2
@@ -220,6 +221,18 @@ def test_a_folder_in_use_is_refused_and_untouched(tmp_path):
     assert train(experiment, folder, resume=True, progress=False) == folder
 
 
+def test_a_start_that_fails_leaves_no_folder(tmp_path, monkeypatch):
+    def full(*_args):
+        raise MemoryError
+
+    with monkeypatch.context() as patched:
+        patched.setattr("nashgrid.training.ppo.learners_of", full)
+        with pytest.raises(MemoryError):
+            train(small(plays=256), tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
+    assert latest(train(small(plays=256), tmp_path / "run", progress=False)).is_file()
+
+
 def test_resuming_nothing_or_another_experiment_is_refused(tmp_path):
     experiment = small(plays=256)
     with pytest.raises(FileNotFoundError, match="no run to resume"):
@@ -237,11 +250,47 @@ def test_rollouts_shorter_than_a_turn_based_episode_are_refused(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"learning_rate": 1e30},
+        {"learning_rate": 1e30, "n_epochs": 1, "batch_size": 256, "activation": "relu"},
+        {"log_std_rate": 1e6},
+    ],
+)
+def test_learning_that_diverges_says_so_in_one_line(tmp_path, settings):
+    given = settings.get("learning_rate", 1e-3)
+    with pytest.raises(DivergenceError) as error:
+        train(small(**settings), tmp_path / "run", progress=False)
+    told = str(error.value)
+    assert told.startswith("learning diverged at update 1: the weights or actions of firm_0 are ")
+    assert f"lower learner.learning_rate (given {given:g})" in told
+    assert told.endswith("there is no checkpoint yet") and "\n" not in told
+
+
+def test_divergence_leaves_the_last_checkpoint_to_go_on_from(tmp_path, monkeypatch):
+    experiment, learn = small(), Learner.learn
+
+    def diverges(self, moves, update, remaining):
+        if update == 4:
+            with torch.no_grad():
+                self.model.policy.action_net.weight[0, 0] = torch.nan
+        return learn(self, moves, update, remaining)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Learner, "learn", diverges)
+        with pytest.raises(DivergenceError, match="update 5.*update_000000004.ckpt, is untouched"):
+            train(experiment, tmp_path / "run", progress=False)
+    train(experiment, tmp_path / "run", resume=True, progress=False)
+    train(experiment, tmp_path / "whole", progress=False)
+    same_bits(tmp_path / "whole", tmp_path / "run")
+
+
 # ----- what is learned from -----
 
 
 def settings(**given):
-    return Learner(**({"plays": 100, "copies": 8, "n_steps": 12, "batch_size": 32} | given))
+    return Settings(**({"plays": 100, "copies": 8, "n_steps": 12, "batch_size": 32} | given))
 
 
 def test_advantages_equal_those_of_stable_baselines_when_everybody_always_moves():

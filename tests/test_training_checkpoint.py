@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import resource
+import shutil
 from hashlib import sha256
 
 import numpy as np
@@ -13,15 +14,6 @@ import pytest
 from nashgrid.configs import load_experiment
 from nashgrid.training import CheckpointError, load_policy, train
 from nashgrid.training.checkpoint import KEPT, Checkpoint, found, latest, read, save
-
-META = {
-    "update": 1,
-    "plays": 2,
-    "rounds": 3,
-    "agent_steps": 4,
-    "learners": {"all": [0, 1]},
-    "experiment": {"learner": {"activation": "tanh"}},
-}
 
 
 class Bomb:
@@ -40,9 +32,25 @@ def experiment(**learner):
     return load_experiment("duopoly", {f"learner.{k}": v for k, v in values.items()})
 
 
+META = {  # after one of the 8 updates of that experiment: 4 rounds of 16 copies of one-shot plays
+    "update": 1,
+    "plays": 64,
+    "rounds": 4,
+    "agent_steps": 128,
+    "learners": {"firm_0": [0], "firm_1": [1]},
+    "experiment": experiment().model_dump(mode="json"),
+}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    return train(experiment(), tmp_path_factory.mktemp("runs") / "run", progress=False)
+
+
 @pytest.fixture
-def run(tmp_path):
-    return train(experiment(), tmp_path / "run", progress=False)
+def run(trained, tmp_path):
+    """A run of its own for each test that spoils one."""
+    return shutil.copytree(trained, tmp_path / "run")
 
 
 def sealed(body):
@@ -129,8 +137,8 @@ def test_a_cut_file_is_noticed(run):
         (sealed(b"no archive"), "more than plain arrays"),
         (sealed(archive(a=np.zeros(3))), "more than plain arrays"),
         (sealed(archive(meta=meta_array([1, 2]))), "lacks the counters"),
-        (sealed(archive(meta=meta_array(META | {"update": -1}))), "lacks the counters"),
-        (sealed(archive(meta=meta_array(META | {"learners": {"all": [0, 5]}}))), "lacks the"),
+        (sealed(archive(meta=meta_array({"learners": META["learners"]}))), "lacks the counters"),
+        (sealed(archive(meta=meta_array(META | {"experiment": 3}))), "no usable experiment"),
         (sealed(archive(meta=meta_array(META))), "tensor .* is missing"),
     ],
 )
@@ -167,6 +175,132 @@ def test_a_checkpoint_of_another_experiment_is_not_resumed(tmp_path):
     (tmp_path / "run" / "training.json").unlink()
     with pytest.raises(CheckpointError, match=r"shape \(32, \d+\).*needs \(64, \d+\)|missing|new"):
         train(longer, tmp_path / "run", resume=True, progress=False)
+
+
+def rewrite(run, change):
+    """Change meta and arrays of the last checkpoint in place, and seal it again."""
+    saved = read(latest(run))
+    change(saved.meta, saved.arrays)
+    body = archive(meta=meta_array(saved.meta), **saved.arrays)
+    latest(run).write_bytes(sealed(body))
+
+
+def put(name, value):
+    """Set a value of meta, or an array, or a part of the experiment."""
+
+    def change(meta, arrays):
+        if name in arrays:
+            arrays[name] = value(arrays[name].copy())
+        else:
+            meta[name] = value(meta[name]) if callable(value) else value
+
+    return change
+
+
+def drop(*names):
+    def change(meta, arrays):
+        for name in names:
+            del arrays[name]
+
+    return change
+
+
+def with_first(number):
+    def change(array):
+        array.flat[0] = number
+        return array
+
+    return change
+
+
+HIDDEN = "firm_1/policy/mlp_extractor.policy_net.2."
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (put("learners", {"firm_0": [False], "firm_1": [True]}), "learners .*false.*true"),
+        (put("learners", {"firm_0": [0.0], "firm_1": [1.0]}), r"learners .*0\.0.*1\.0"),
+        (put("learners", {"firm_0": [1], "firm_1": [0]}), r'learners .*"firm_0": \[1\]'),
+        (put("learners", {"all": [0, 1]}), "learners .*all.*firm_0"),
+        (put("learners", {"firm_0": [0]}), "learners .*firm_1"),
+        (put("experiment", lambda e: e | {"env": {"id": "chess-v0"}}), "no usable experiment"),
+        (put("experiment", lambda e: e | {"learner": {"activation": "x"}}), "no usable experiment"),
+        (put("update", 10**9), "do not agree .*the experiment has 8 updates"),
+        (put("update", True), "do not agree .*whole numbers"),
+        (put("update", -1), "do not agree .*whole numbers"),
+        (put("rounds", 2**70), "do not agree .*an update has 4 rounds"),
+        (put("plays", 10**30), "do not agree .*end 512 to 512 plays"),
+        (put("agent_steps", 1025), "do not agree .*at most 1024 moves"),
+        (drop("firm_1/policy/log_std"), "gives 1 choices per action, the game takes 1 continuous"),
+        (put("firm_1/policy/log_std", with_first(200.0)), "is no standard deviation"),
+        (put("firm_1/policy/action_net.bias", with_first(np.nan)), "not finite"),
+        (put("firm_0/policy/action_net.weight", with_first(np.inf)), "not finite"),
+        (put("firm_0/policy/action_net.weight", lambda w: w.astype(complex)), "type complex128"),
+        (put("firm_0/policy/action_net.weight", lambda w: w.astype(int)), "type int64"),
+        (put("firm_0/policy/action_net.bias", lambda b: b.astype(str)), "type <U"),
+        (drop(f"{HIDDEN}weight", f"{HIDDEN}bias"), r"sizes \(64,\), the experiment has \(64, 64\)"),
+    ],
+)
+def test_a_sealed_checkpoint_that_makes_no_sense_is_no_policy(run, change, message):
+    rewrite(run, change)
+    with pytest.raises(CheckpointError, match=message):
+        load_policy(run)
+    with pytest.raises(CheckpointError):
+        resume(run)
+
+
+def resume(run):
+    (run / "training.json").unlink(missing_ok=True)  # else it is finished
+    return train(experiment(), run, resume=True, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (put("copies/roots", lambda r: r + np.uint64(1)), "grow from other seeds"),
+        (put("copies/roots", lambda r: r.astype(float)), "roots has type float64, not uint64"),
+        (put("copies/episodes", lambda e: e * np.nan), "episodes has type float64"),
+        (put("copies/episodes", with_first(2**64 - 1)), "plays, its counter says 512"),
+        (put("copies/episodes", lambda e: e + np.uint64(1)), "ended 528 plays, its .* says 512"),
+        (put("copies/episodes", lambda e: e + np.tile([0, 2], 8).astype(e.dtype) - e.dtype.type(1)),
+         "cannot have played 32 rounds each"),
+        (put("copies/state.t", with_first(1)), "cannot have played|state.t"),
+        (put("copies/state.t", with_first(-1)), "state.t"),
+        (drop("copies/state.t"), "state.t"),
+        (drop("running"), "running"),
+        (put("running", with_first(np.nan)), "payoffs so far are not finite"),
+        (put("running", lambda r: r[:, :1]), r"payoffs so far are float64\[16, 1\]"),
+        (put("running", lambda r: r.astype(complex)), r"payoffs so far are complex128"),
+        (drop("firm_0/adam/0/step"), "tensor adam/0/step is missing"),
+        (put("firm_0/adam/0/exp_avg", with_first(np.nan)), "not finite"),
+        (put("firm_0/adam/0/exp_avg_sq", with_first(-1.0)), "exp_avg_sq is negative"),
+        (put("firm_1/policy/value_net.weight", with_first(np.nan)), "not finite"),
+    ],
+)  # fmt: skip
+def test_a_sealed_checkpoint_that_this_run_cannot_have_made_is_not_resumed(run, change, message):
+    before = (run / "progress.csv").read_bytes()
+    rewrite(run, change)
+    with pytest.raises(CheckpointError, match=message):
+        resume(run)
+    assert (run / "progress.csv").read_bytes() == before
+
+
+def test_a_sealed_checkpoint_without_changes_is_resumed(run):
+    before = read(latest(run)).arrays
+    rewrite(run, lambda meta, arrays: None)
+    after = read(latest(resume(run))).arrays
+    assert all(np.array_equal(after[name], before[name]) for name in before)
+
+
+def test_a_damaged_checkpoint_names_the_one_before_if_there_is_one(run):
+    first, *_, before, last = found(run)
+    last.write_bytes(last.read_bytes()[:-1])
+    with pytest.raises(CheckpointError, match=f"the checkpoint before, {before.name}$"):
+        read(last)
+    first.write_bytes(first.read_bytes()[:-1])
+    with pytest.raises(CheckpointError, match="none before it: train anew"):
+        read(first)
 
 
 def test_a_save_that_fails_says_so_and_leaves_the_last_checkpoint(tmp_path):

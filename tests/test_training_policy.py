@@ -1,6 +1,7 @@
 """Learned policies: the function that the model is, noise from seeds alone, shapes checked."""
 
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -24,10 +25,11 @@ def experiment(name="duopoly", **learner):
 
 def policy_for(game, **learner):
     """An untrained policy and its learners."""
-    learners = learners_of(game, Learner(**(SHORT | learner)), seed=1)
+    settings = Learner(**(SHORT | learner))
+    learners = learners_of(game, settings, seed=1)
     state = {x.name: x.model.policy.state_dict() for x in learners}
     actors = [
-        actor_of(x.seats, {k: v.numpy() for k, v in state[x.name].items()}, "tanh")
+        actor_of(x.seats, {k: v.numpy() for k, v in state[x.name].items()}, settings)
         for x in learners
     ]
     return LearnedPolicy(tuple(actors)), learners
@@ -108,6 +110,17 @@ def test_a_policy_that_does_not_fit_the_game_is_refused():
     ):
         with pytest.raises(ValueError, match=message):
             checked_policy(policy, game, *situation(game, 2))
+
+
+def test_every_network_of_a_policy_has_to_fit_the_game():
+    duopoly = nashgrid.game("oligopoly-v0")
+    policy, _ = policy_for(duopoly)
+    choices, _ = policy_for(RaftGame())
+    stranger = replace(choices.actors[1], seats=np.array([1]))
+    mixed = LearnedPolicy((policy.actors[0], stranger))
+    with pytest.raises(ValueError, match="it sees 4 numbers.*; it gives 4 choices per action"):
+        mixed.check(duopoly)
+    policy.check(duopoly)
 
 
 def test_the_untrained_policy_is_where_training_starts(tmp_path):

@@ -1,6 +1,8 @@
 """The VecEnv of Stable-Baselines3: rows, resets, infos, masks, and training that repeats itself."""
 
 import pickle
+import subprocess
+import sys
 from copy import deepcopy
 
 import numpy as np
@@ -11,6 +13,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import VecMonitor
 
 import nashgrid
+from nashgrid.envs.core.contract import take
 from nashgrid.envs.core.copies import Copies, episode_seeds
 from nashgrid.training.vec_env import SharedPolicyVecEnv
 
@@ -106,12 +109,7 @@ def test_an_ended_copy_restarts_within_the_step_and_tells_its_last_observation()
         if alone.any():  # the partner's round is skipped
             before = reference.state
             reference.step(np.full((6, 3), 2))
-            after = reference.state
-            for name in ("t", "last", "total"):
-                new, old = getattr(after, name), getattr(before, name)
-                getattr(after, name)[...] = np.where(
-                    alone.reshape(-1, *[1] * (new.ndim - 1)), new, old
-                )
+            reference.put_back(~alone, take(before, ~alone))
         np.testing.assert_array_equal(observation, reference.observe()[:, 1:].reshape(12, -1))
     assert ended_early > 0
 
@@ -156,6 +154,28 @@ def test_masks_are_reachable_the_way_maskable_learners_ask_for_them():
     np.testing.assert_array_equal(env.env_method("action_masks", indices=[2])[0], expected[2])
     continuous = SharedPolicyVecEnv(nashgrid.game("oligopoly-v0"), 2)
     assert not continuous.has_attr("action_masks")
+    with pytest.raises(AttributeError, match="has continuous actions: no action_masks"):
+        continuous.env_method("action_masks")
+
+
+def test_choices_that_the_masks_allow_are_never_projected():
+    def illegal(masked):
+        env = VecMonitor(raft(copies=20, metrics=True))  # wrappers pass masks on
+        env.seed(2)
+        env.reset()
+        count = 0.0
+        for t in range(20):
+            assert env.has_attr("action_masks") and len(env.get_attr("action_masks")) == 40
+            masks = np.stack(env.env_method("action_masks"))
+            assert masks.shape == (40, 4) and masks.dtype == bool
+            wanted = (np.arange(40) // 2 + t // 2) % 4
+            legal = np.where(masks[np.arange(40), wanted], wanted, masks.argmax(axis=1))
+            infos = env.step(legal if masked else wanted)[3]
+            count += sum(info.get("illegal", 0.0) for info in infos)
+        return count
+
+    assert illegal(masked=True) == 0.0
+    assert illegal(masked=False) > 0.0
 
 
 def test_seats_that_move_in_different_rounds_are_refused():
@@ -182,6 +202,24 @@ def test_bad_actions_are_refused_with_their_place():
         env.step(np.zeros((3, 1)))
     with pytest.raises(ValueError, match="firm_1 in copy 1 is not finite"):
         env.step(np.array([[0.0], [0.0], [0.0], [np.nan]]))
+
+
+@pytest.mark.parametrize("missing", ["torch", "stable_baselines3", "tensorboard"])
+def test_a_missing_extra_is_named(missing):
+    code = (
+        f"import sys; sys.modules[{missing!r}] = None\n"
+        "import nashgrid\n"
+        "try:\n"
+        "    nashgrid.make_vec('oligopoly-v0')\n"
+        "    from nashgrid.training import train\n"
+        "except ImportError as error:\n"
+        "    print(error.name, error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == (
+        f"{missing} nashgrid.training needs the extra 'train', which brings {missing}: "
+        "pip install 'nashgrid[train]'\n"
+    )
 
 
 def test_attributes_are_given_once_per_row():

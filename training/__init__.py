@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 __all__ = [
     "CheckpointError",
+    "DivergenceError",
     "LearnedPolicy",
     "SharedPolicyVecEnv",
     "load_policy",
@@ -22,24 +23,37 @@ __all__ = [
 
 _LAZY = {
     "CheckpointError": "checkpoint",
+    "DivergenceError": "ppo",
     "LearnedPolicy": "policy",
     "SharedPolicyVecEnv": "vec_env",
     "load_policy": "policy",
     "train": "ppo",
     "untrained_policy": "policy",
 }
+_EXTRA = ("torch", "stable_baselines3", "tensorboard", "tqdm")  # what the extra brings
 
 if TYPE_CHECKING:
     from nashgrid.training.checkpoint import CheckpointError
     from nashgrid.training.policy import LearnedPolicy, load_policy, untrained_policy
-    from nashgrid.training.ppo import train
+    from nashgrid.training.ppo import DivergenceError, train
     from nashgrid.training.vec_env import SharedPolicyVecEnv
 
 
 def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         raise AttributeError(f"module 'nashgrid.training' has no attribute {name!r}")
-    return getattr(import_module(f"nashgrid.training.{_LAZY[name]}"), name)
+    try:
+        module = import_module(f"nashgrid.training.{_LAZY[name]}")
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").split(".")[0]
+        if missing not in _EXTRA:
+            raise
+        raise ModuleNotFoundError(
+            f"nashgrid.training needs the extra 'train', which brings {missing}: "
+            "pip install 'nashgrid[train]'",
+            name=missing,
+        ) from error
+    return getattr(module, name)
 
 
 def __dir__() -> list[str]:

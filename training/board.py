@@ -11,6 +11,10 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.summary.writer.record_writer import RecordWriter
+
 
 class Board:
     """One event file in a folder; TensorBoard merges it with those of earlier sessions.
@@ -19,13 +23,8 @@ class Board:
     """
 
     def __init__(self, folder: Path, purge_step: int) -> None:
-        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
-        from tensorboard.compat.proto.summary_pb2 import Summary
-        from tensorboard.summary.writer.record_writer import RecordWriter
-
         folder.mkdir(parents=True, exist_ok=True)
         name = f"events.out.tfevents.{int(time.time())}.{os.getpid()}.nashgrid"
-        self._event, self._summary = Event, Summary
         self._file = open(folder / name, "ab")
         self._records = RecordWriter(self._file)
         self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
@@ -33,9 +32,8 @@ class Board:
         self._write(Event(wall_time=time.time(), step=purge_step, session_log=start))
 
     def add(self, values: Mapping[str, float], step: int) -> None:
-        entries = [self._summary.Value(tag=k, simple_value=v) for k, v in values.items()]
-        summary = self._summary(value=entries)
-        self._write(self._event(wall_time=time.time(), step=step, summary=summary))
+        entries = [Summary.Value(tag=k, simple_value=v) for k, v in values.items()]
+        self._write(Event(wall_time=time.time(), step=step, summary=Summary(value=entries)))
 
     def flush(self) -> None:
         self._file.flush()
@@ -43,5 +41,5 @@ class Board:
     def close(self) -> None:
         self._file.close()
 
-    def _write(self, event: object) -> None:
-        self._records.write(event.SerializeToString())  # type: ignore[attr-defined]
+    def _write(self, event: Event) -> None:
+        self._records.write(event.SerializeToString())

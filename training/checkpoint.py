@@ -14,13 +14,22 @@ import json
 import os
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nashgrid.envs import make_game
+from nashgrid.envs.core.contract import Game
+from nashgrid.training.plan import seats_of, updates_of
+
+if TYPE_CHECKING:
+    from nashgrid.configs.schema import Experiment
+
+COUNTERS = ("update", "plays", "rounds", "agent_steps")
 MAGIC = b"nashgrid checkpoint"
 VERSION = 1
 KEPT = 3
@@ -43,10 +52,18 @@ class Checkpoint:
         """Name of each learner -> its seats."""
         return self.meta["learners"]
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The learner's block of the experiment."""
-        return self.meta["experiment"]["learner"]
+    @cached_property
+    def experiment(self) -> Experiment:
+        """The experiment that was trained; ConfigError if it is unusable."""
+        from nashgrid.configs import build
+
+        return build(self.meta["experiment"], "the experiment in it", check_game=False)
+
+    @cached_property
+    def game(self) -> Game:
+        """The game that was played; ValueError if it cannot be made."""
+        env = self.experiment.env
+        return make_game(env.id, env.preset, **env.arguments)
 
     def part(self, prefix: str) -> dict[str, NDArray[Any]]:
         """The arrays whose names start with the prefix, without it."""
@@ -135,8 +152,8 @@ def read(path: Path) -> Checkpoint:
         )
     if words[3] != sha256(body).hexdigest().encode():
         raise CheckpointError(
-            f"{path} is damaged: its checksum does not match ({len(content)} bytes). Remove it to "
-            "go on from the checkpoint before"
+            f"{path} is damaged: its checksum does not match ({len(content)} bytes). "
+            f"{_way_out(path)}"
         )
     try:
         with np.load(io.BytesIO(body), allow_pickle=False) as archive:
@@ -149,20 +166,48 @@ def read(path: Path) -> Checkpoint:
     return checkpoint
 
 
+def _way_out(path: Path) -> str:
+    older = [p.name for p in path.parent.glob("update_*.ckpt") if NAME.fullmatch(p.name)]
+    older = sorted(name for name in older if name < path.name)
+    if older:
+        return f"Remove it to go on from the checkpoint before, {older[-1]}"
+    return "There is none before it: train anew"
+
+
 def _check(checkpoint: Checkpoint, path: Path) -> None:
-    """The values that every reader relies on; a matching checksum proves no good intent."""
-    meta = checkpoint.meta
+    """What every reader relies on; a matching checksum proves no good intent."""
     try:
-        learners = meta["learners"]
-        counters = [meta[name] for name in ("update", "plays", "rounds", "agent_steps")]
-        seats = sorted(seat for seats in learners.values() for seat in seats)
-        sound = (
-            all(type(c) is int and c >= 0 for c in counters)
-            and seats == list(range(len(seats)))
-            and len(seats) > 0
-            and meta["experiment"]["learner"]["activation"] in ("tanh", "relu")
-        )
-    except (KeyError, TypeError, AttributeError):
-        sound = False
-    if not sound:
-        raise CheckpointError(f"{path} lacks the counters and learners of a checkpoint")
+        given = {name: checkpoint.meta[name] for name in COUNTERS}
+        learners = json.dumps(checkpoint.learners, sort_keys=True)  # tells 0 from 0.0 and false
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} lacks the counters and learners of a checkpoint") from error
+    try:
+        experiment, game = checkpoint.experiment, checkpoint.game
+    except Exception as error:  # whatever a hostile description makes the schema stumble over
+        raise CheckpointError(f"{path} describes no usable experiment: {error}") from error
+    expected = json.dumps(seats_of(game, experiment.learner.kind), sort_keys=True)
+    if learners != expected:
+        raise CheckpointError(f"{path} has learners {learners:.200}, its experiment {expected}")
+    problem = _contradiction(given, experiment, game)
+    if problem:
+        counts = ", ".join(f"{name} = {value!r:.40}" for name, value in given.items())
+        raise CheckpointError(f"{path} has counters that do not agree ({counts}): {problem}")
+
+
+def _contradiction(given: dict[str, Any], experiment: Experiment, game: Game) -> str | None:
+    """Why these cannot be the counters of a run of the experiment; None if they can."""
+    if not all(type(value) is int and value >= 0 for value in given.values()):
+        return "they are whole numbers from 0"
+    update, plays, rounds, agent_steps = given.values()
+    settings, updates = experiment.learner, updates_of(experiment, game)
+    if update > updates:
+        return f"the experiment has {updates} updates"
+    if rounds != update * settings.n_steps:
+        return f"an update has {settings.n_steps} rounds"
+    env_steps = rounds * settings.copies
+    fewest = rounds // game.horizon * settings.copies
+    if not fewest <= plays <= env_steps:
+        return f"so many rounds of {settings.copies} copies end {fewest} to {env_steps} plays"
+    if agent_steps > env_steps * game.n_agents:
+        return f"so many rounds have at most {env_steps * game.n_agents} moves"
+    return None

@@ -19,11 +19,12 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.buffers import RolloutBuffer, RolloutBufferSamples
 from stable_baselines3.common.logger import Logger
 
-from nashgrid.envs.core.contract import FloatArray, Game
+from nashgrid.envs.core.contract import Game
 from nashgrid.envs.core.random import hashed, stream, uniform
-from nashgrid.training.noise import key, normal, permutation, row_keys
-from nashgrid.training.policy import aligned, one_thread
-from nashgrid.training.vec_env import spaces_of
+from nashgrid.envs.views.common import action_space, observation_space
+from nashgrid.training.noise import choose, key, normal, permutation, row_keys
+from nashgrid.training.plan import seats_of
+from nashgrid.training.policy import aligned, one_thread, saved_tensor
 
 if TYPE_CHECKING:
     from nashgrid.configs.schema import Learner as Settings
@@ -93,7 +94,7 @@ class Learner:
     ) -> None:
         self.name = name
         self.seats = seats
-        self.continuous = game.is_continuous
+        self.continuous, self.n_features = game.is_continuous, game.n_features
         self.rows = settings.copies * len(seats)
         self.keys = row_keys(key(seed, "actions", name), self.rows)
         self.order_key = key(seed, "order", name)
@@ -118,7 +119,8 @@ class Learner:
             device="cpu",
             _init_setup_model=False,
         )
-        self.model.observation_space, self.model.action_space = spaces_of(game)
+        self.model.observation_space = observation_space(game)
+        self.model.action_space = action_space(game)
         self.model.n_envs = 1
         with one_thread(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(key(seed, "weights", name)) >> 1)
@@ -165,18 +167,41 @@ class Learner:
         return policy.value_net(latent)[:, 0].numpy()
 
     def learn(self, moves: Moves, update: int, remaining: float) -> dict[str, float]:
-        """One update of PPO; returns its diagnostics."""
+        """One update of PPO; returns its diagnostics.
+
+        Raises
+        ------
+        FloatingPointError : learning diverged, to weights or actions that are not finite
+        """
         if len(moves.values) < 2:
             return {}  # advantages of a single move cannot be normalised
         buffer = self.model.rollout_buffer
         assert isinstance(buffer, MovesBuffer)
         buffer.fill(moves, key(int(self.order_key), update))
         self.model._current_progress_remaining = remaining
-        self.model.train()
+        try:
+            self.model.train()
+        except ValueError:  # torch refuses distributions that are not finite, and lists them
+            if self._is_finite(moves.observations):
+                raise
+        if not self._is_finite(moves.observations):
+            raise FloatingPointError(f"the weights or actions of {self.name} are not finite")
         values = self.model.logger.name_to_value
         found = {name: float(values[name]) for name in sorted(values)}
         self.model.logger.dump()
         return found
+
+    @torch.no_grad()
+    def _is_finite(self, observations: NDArray[np.float32]) -> bool:
+        """Whether weights, standard deviation and actions are finite."""
+        policy = self.model.policy
+        numbers: list[torch.Tensor] = [*policy.parameters()]
+        if self.continuous:
+            std = policy.log_std.exp()
+            numbers += [std, 1.0 / std]  # neither inf nor 0
+        latent = policy.mlp_extractor.forward_actor(torch.from_numpy(observations))
+        numbers.append(policy.action_net(latent))
+        return all(bool(torch.isfinite(x).all()) for x in numbers)
 
     def std(self) -> float:
         """Mean standard deviation of the actions; nan for choices."""
@@ -200,47 +225,41 @@ class Learner:
 
         Raises
         ------
-        ValueError : tensors are missing, too many, or of another shape
+        ValueError : tensors are missing, too many, of another shape or type, or not finite
         """
-        policy = self.model.policy
-        tensors = {name: aligned(array) for name, array in arrays.items()}
-        weights = {n[7:]: t for n, t in tensors.items() if n.startswith("policy/")}
-        expected = policy.state_dict()
-        for name in sorted(set(weights) ^ set(expected)):
-            word = "unknown" if name in weights else "missing"
+        policy, optimizer = self.model.policy, self.model.policy.optimizer
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        shapes = {f"policy/{n}": t.shape for n, t in policy.state_dict().items()}
+        if any(name.startswith("adam/") for name in arrays):  # there is none before the first move
+            for index, parameter in enumerate(parameters):
+                shapes |= {f"adam/{index}/{name}": parameter.shape for name in MOMENTS}
+                shapes[f"adam/{index}/step"] = torch.Size(())
+        for name in sorted(set(arrays) ^ set(shapes)):
+            word = "unknown" if name in arrays else "missing"
             raise ValueError(f"{self.name}: tensor {name} is {word}")
-        for name, tensor in weights.items():
-            if tensor.shape != expected[name].shape:
+        tensors = {name: saved_tensor(f"{self.name}/{name}", a) for name, a in arrays.items()}
+        for name, tensor in tensors.items():
+            if tensor.shape != shapes[name]:
                 raise ValueError(
                     f"{self.name}: {name} has shape {tuple(tensor.shape)}, this experiment's "
-                    f"network needs {tuple(expected[name].shape)}"
+                    f"network needs {tuple(shapes[name])}"
                 )
-        policy.load_state_dict(weights)
-        optimizer = policy.optimizer.state_dict()
-        parameters = [p for group in policy.optimizer.param_groups for p in group["params"]]
-        state: dict[int, dict[str, torch.Tensor | None]] = {}
-        for index, parameter in enumerate(parameters):
-            shapes = {"step": torch.Size(())} | dict.fromkeys(MOMENTS, parameter.shape)
-            parts = {name: tensors.get(f"adam/{index}/{name}") for name in shapes}
-            if all(part is None for part in parts.values()):
-                continue  # a learner that has not moved yet has no optimiser state
-            for name, part in parts.items():
-                if part is None or part.shape != shapes[name]:
-                    raise ValueError(f"{self.name}: the optimiser's state of {index} does not fit")
-            state[index] = parts
-        policy.optimizer.load_state_dict(optimizer | {"state": state})
-
-
-def choose(probabilities: NDArray[np.float32], u: FloatArray) -> NDArray[np.int64]:
-    """i64[R]: the choice that each uniform number u f64[R, 1] falls on, from f32[R, K]."""
-    edges = np.cumsum(probabilities, axis=1, dtype=np.float64)
-    return (u * edges[:, -1:] >= edges[:, :-1]).sum(axis=1)
+            if name.endswith(("/exp_avg_sq", "/step")) and (tensor < 0).any():
+                raise ValueError(f"{self.name}: {name} is negative")
+        policy.load_state_dict({n[7:]: t for n, t in tensors.items() if n.startswith("policy/")})
+        state: dict[int, dict[str, torch.Tensor]] = {}
+        for name, tensor in tensors.items():
+            if name.startswith("adam/"):
+                _, number, part = name.split("/")
+                state.setdefault(int(number), {})[part] = tensor
+        optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
+        if not self._is_finite(np.ones((1, self.n_features), dtype=np.float32)):
+            raise ValueError(f"{self.name}: its actions are not finite")
 
 
 def learners_of(game: Game, settings: Settings, seed: int) -> list[Learner]:
-    """One learner for all seats, or one for each."""
-    if settings.kind == "shared":
-        return [Learner("all", np.arange(game.n_agents), game, settings, seed)]
+    """The learners of an experiment, untrained."""
     return [
-        Learner(name, np.array([i]), game, settings, seed) for i, name in enumerate(game.agents)
+        Learner(name, np.array(seats), game, settings, seed)
+        for name, seats in seats_of(game, settings.kind).items()
     ]

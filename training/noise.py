@@ -6,6 +6,8 @@ touched.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -34,6 +36,12 @@ def normal(seeds: SeedArray, stream: int, count: int) -> FloatArray:
     """Standard normal numbers, f64[B, count], by Box and Muller; row b has seeds[b] alone."""
     u = uniform(seeds, stream, 2 * count)
     return np.sqrt(-2.0 * np.log1p(-u[:, :count])) * np.cos(2.0 * np.pi * u[:, count:])
+
+
+def choose(weights: NDArray[Any], u: FloatArray) -> NDArray[np.int64]:
+    """i64[...]: the choice that each uniform number u f64[..., 1] falls on, by weights [..., K]."""
+    edges = np.cumsum(weights, axis=-1, dtype=np.float64)
+    return (u * edges[..., -1:] >= edges[..., :-1]).sum(axis=-1)
 
 
 def permutation(key: np.uint64, count: int) -> NDArray[np.int64]:

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from nashgrid.envs.core.contract import Actions, FloatArray, Game
 from nashgrid.envs.core.random import hashed, stream, uniform
-from nashgrid.training.noise import normal
+from nashgrid.training.noise import choose, normal
 
 if TYPE_CHECKING:
     from nashgrid.configs.schema import Experiment
+    from nashgrid.configs.schema import Learner as Settings
 
 SAMPLE = stream("policy.sample")
 ROUND = stream("policy.round")
@@ -42,6 +43,15 @@ def aligned(array: NDArray[Any]) -> torch.Tensor:
     promise any.
     """
     return torch.tensor(np.asarray(array, dtype=np.float32))
+
+
+def saved_tensor(name: str, array: NDArray[Any]) -> torch.Tensor:
+    """A tensor from a file; ValueError unless it holds finite numbers of float32."""
+    if array.dtype != np.float32:
+        raise ValueError(f"tensor {name} has type {array.dtype}, weights have float32")
+    if not np.isfinite(array).all():
+        raise ValueError(f"tensor {name} has numbers that are not finite")
+    return aligned(array)
 
 
 @dataclass(frozen=True)
@@ -126,23 +136,23 @@ class LearnedPolicy:
 
     def check(self, game: Game) -> None:
         """Raise a ValueError unless the networks fit the game."""
-        first = self.actors[0]
         seats = sorted(int(seat) for actor in self.actors for seat in actor.seats)
         problems = []
         if seats != list(range(game.n_agents)):
             problems.append(f"plays {len(seats)} seat(s), the game has {game.n_agents}")
-        if first.n_features != game.n_features:
-            problems.append(f"sees {first.n_features} numbers, the game shows {game.n_features}")
-        kind = "continuous" if first.log_std is not None else "choices"
-        wanted = game.action_size if game.is_continuous else game.choices
-        if (kind == "continuous") != game.is_continuous or first.n_outputs != wanted:
-            found = "continuous" if game.is_continuous else "choices"
-            problems.append(
-                f"gives {first.n_outputs} {kind} per action, the game takes {wanted} {found}"
-            )
+        size = game.action_size if game.is_continuous else game.choices
+        wanted = f"{size} {'continuous' if game.is_continuous else 'choices'}"
+        for actor in self.actors:
+            if actor.n_features != game.n_features:
+                seen = actor.n_features
+                problems.append(f"sees {seen} numbers, the game shows {game.n_features}")
+            given = f"{actor.n_outputs} {'choices' if actor.log_std is None else 'continuous'}"
+            if given != wanted:
+                problems.append(f"gives {given} per action, the game takes {wanted}")
         if problems:
+            each_once = "; it ".join(dict.fromkeys(problems))
             raise ValueError(
-                f"the learned policy does not fit {game.id}: it {'; it '.join(problems)}. "
+                f"the learned policy does not fit {game.id}: it {each_once}. "
                 "Play it on the game (preset and arguments) that it was trained on"
             )
 
@@ -157,13 +167,12 @@ def _choices(logits: FloatArray, seeds: NDArray[np.uint64] | None) -> NDArray[np
     """i64[B, N]: the likeliest choices, or sampled ones."""
     if seeds is None:
         return logits.argmax(axis=-1)
-    edges = np.cumsum(np.exp(logits - logits.max(axis=-1, keepdims=True)), axis=-1)
-    u = uniform(seeds, NOISE, logits.shape[1])[:, :, None]
-    return (u * edges[..., -1:] >= edges[..., :-1]).sum(axis=-1)
+    weights = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return choose(weights, uniform(seeds, NOISE, logits.shape[1])[:, :, None])
 
 
 def actor_of(
-    seats: NDArray[np.int64], weights: Mapping[str, NDArray[Any]], activation: str
+    seats: NDArray[np.int64], weights: Mapping[str, NDArray[Any]], settings: Settings
 ) -> Actor:
     """The policy network among the weights of an SB3 model, as named by its ``state_dict``.
 
@@ -181,13 +190,18 @@ def actor_of(
                 raise ValueError(f"{name} has shapes {weight.shape} and {bias.shape}")
             if layers and layers[-1][0].shape[0] != weight.shape[1]:
                 raise ValueError(f"{name} does not follow on the layer before")
-            layers.append((aligned(weight), aligned(bias)))
-        log_std = aligned(weights["log_std"]) if "log_std" in weights else None
-        if log_std is not None and log_std.shape != layers[-1][1].shape:
-            raise ValueError(f"log_std has shape {tuple(log_std.shape)}")
+            layers.append((saved_tensor(name, weight), saved_tensor(name, bias)))
     except KeyError as error:
         raise ValueError(f"tensor {error} is missing") from None
-    return Actor(seats, tuple(layers), activation, log_std)
+    widths = tuple(bias.shape[0] for _, bias in layers[:-1])
+    if widths != tuple(settings.hidden):
+        raise ValueError(f"hidden layers of sizes {widths}, the experiment has {settings.hidden}")
+    log_std = saved_tensor("log_std", weights["log_std"]) if "log_std" in weights else None
+    if log_std is not None and log_std.shape != layers[-1][1].shape:
+        raise ValueError(f"log_std has shape {tuple(log_std.shape)}")
+    if log_std is not None and not log_std.exp().isfinite().all():
+        raise ValueError(f"log_std = {log_std.tolist()} is no standard deviation")
+    return Actor(seats, tuple(layers), settings.activation, log_std)
 
 
 def load_policy(folder: str | Path, checkpoint: str | Path | None = None) -> LearnedPolicy:
@@ -207,15 +221,18 @@ def load_policy(folder: str | Path, checkpoint: str | Path | None = None) -> Lea
         path = Path(checkpoint)
         path = path if path.is_file() else folder / "checkpoints" / path
     saved = read(path)
-    activation = saved.settings["activation"]
+    settings = saved.experiment.learner
     try:
-        actors = tuple(
-            actor_of(np.array(seats), saved.part(f"{name}/policy/"), activation)
-            for name, seats in saved.learners.items()
+        policy = LearnedPolicy(
+            tuple(
+                actor_of(np.array(seats), saved.part(f"{name}/policy/"), settings)
+                for name, seats in saved.learners.items()
+            )
         )
+        policy.check(saved.game)
     except ValueError as error:
         raise CheckpointError(f"{path}: {error}") from error
-    return LearnedPolicy(actors)
+    return policy
 
 
 def untrained_policy(experiment: Experiment, game: Game) -> LearnedPolicy:
@@ -232,8 +249,32 @@ def policy_of(learners: Any, experiment: Experiment) -> LearnedPolicy:
             actor_of(
                 learner.seats,
                 {k: v.numpy() for k, v in learner.model.policy.state_dict().items()},
-                experiment.learner.activation,
+                experiment.learner,
             )
             for learner in learners
         )
     )
+
+
+def first_moves(game: Game, scenario: Any, policy: LearnedPolicy) -> dict[str, float]:
+    """The first move of every seat in one scenario, in physical units, by the policy's play."""
+    if not game.is_continuous:
+        return {}
+    moves: FloatArray = np.full((game.n_agents, game.action_size), np.nan)
+    state = game.initial(scenario)
+    for _ in range(game.horizon):
+        actions = policy(game, scenario, state, game.observe(scenario, state))
+        new = game.acting(state)[0] & np.isnan(moves[:, 0])
+        moves[new] = game.quantity(scenario, actions)[0][new]
+        if not np.isnan(moves).any():
+            break
+        step = game.step(scenario, state, actions)
+        if step.terminated[0]:
+            break
+        state = step.state
+    names = [
+        f"quantity_{agent}" + (f"_{k}" if game.action_size > 1 else "")
+        for agent in game.agents
+        for k in range(game.action_size)
+    ]
+    return dict(zip(names, moves.ravel().tolist(), strict=True))

@@ -11,26 +11,40 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from tqdm import tqdm
 
 from nashgrid.envs import make_game
-from nashgrid.envs.core.contract import FloatArray, Game
+from nashgrid.envs.core.contract import Game
 from nashgrid.envs.core.copies import Copies
 from nashgrid.training.board import Board
-from nashgrid.training.checkpoint import Checkpoint, CheckpointError, save, write_whole
+from nashgrid.training.checkpoint import (
+    COUNTERS,
+    Checkpoint,
+    CheckpointError,
+    found,
+    save,
+    write_whole,
+)
 from nashgrid.training.learner import learners_of
-from nashgrid.training.policy import LearnedPolicy, one_thread, policy_of
+from nashgrid.training.plan import updates_of
+from nashgrid.training.policy import LearnedPolicy, first_moves, one_thread, policy_of
+from nashgrid.training.resume import load_copies
 from nashgrid.training.rollout import Rollout, play_rounds
-from nashgrid.training.run import Curve, is_finished, open_run, seconds_before
+from nashgrid.training.run import Curve, describe_run, is_finished, open_run, seconds_before
 
 if TYPE_CHECKING:
     from nashgrid.configs.schema import Experiment
 
 Validate = Callable[[LearnedPolicy], Mapping[str, float]]
+
+
+class DivergenceError(RuntimeError):
+    """Learning led to numbers that are not finite."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +78,7 @@ def train(
     FileExistsError   : the folder is in use
     FileNotFoundError : nothing to resume
     CheckpointError   : a checkpoint is damaged, hostile or of another experiment
+    DivergenceError   : weights or actions are not finite; the last checkpoint is untouched
     OSError           : a file could not be written; the last checkpoint is untouched
     """
     game = make_game(experiment.env.id, experiment.env.preset, **experiment.env.arguments)
@@ -75,6 +90,7 @@ def train(
     folder = Path(folder)
     saved = open_run(experiment, folder, resume)
     if saved is not None and is_finished(folder):
+        describe_run(experiment, folder)
         if progress:
             print(f"{folder} is finished: nothing to resume")
         return folder
@@ -89,12 +105,6 @@ def train(
         )
         raise OSError(error.errno, reason, str(folder)) from error
     return folder
-
-
-def updates_of(experiment: Experiment, game: Game) -> int:
-    """Updates that it takes to play at least ``learner.plays`` episodes of full length."""
-    settings = experiment.learner
-    return math.ceil(settings.plays * game.horizon / settings.rounds_per_update)
 
 
 class Training:
@@ -122,6 +132,7 @@ class Training:
         shown.reset(experiment.score.seed)
         self.shown = shown.scenario
         self.seconds = seconds_before(folder) if saved is not None else 0.0
+        describe_run(experiment, folder)  # not before: what cannot start leaves no folder
         self.curve = Curve(folder, None if saved is None else self.done.update)
         self.board = Board(folder / "tensorboard", purge_step=self.done.update + 1)
 
@@ -133,8 +144,8 @@ class Training:
             self._record({}, {})
         with self._bar(progress) as bar:
             while self.done.update < self.updates:
-                rollout, found = self.update()
-                self._record(self._payoffs(rollout), found)
+                rollout, diagnostics = self.update()
+                self._record(self._payoffs(rollout), diagnostics)
                 self.seconds = before + time.perf_counter() - started
                 if self.done.update % every == 0 or self.done.update == self.updates:
                     self.save()
@@ -164,10 +175,13 @@ class Training:
             settings.gae_lambda,
         )
         remaining = 1.0 - self.done.update / self.updates
-        found: dict[str, float] = {}
+        diagnostics: dict[str, float] = {}
         for learner, moves in zip(self.learners, rollout.moves, strict=True):
-            diagnostics = learner.learn(moves, self.done.update, remaining)
-            found |= {f"{name}/{learner.name}": value for name, value in diagnostics.items()}
+            try:
+                values = learner.learn(moves, self.done.update, remaining)
+            except FloatingPointError as error:
+                raise DivergenceError(self._divergence(error)) from None
+            diagnostics |= {f"{name}/{learner.name}": value for name, value in values.items()}
         self.running = rollout.running
         self.done = Counters(
             self.done.update + 1,
@@ -175,11 +189,22 @@ class Training:
             self.done.rounds + settings.n_steps,
             self.done.agent_steps + rollout.moved,
         )
-        return rollout, found
+        return rollout, diagnostics
+
+    def _divergence(self, error: FloatingPointError) -> str:
+        rate, older = self.experiment.learner.learning_rate, found(self.folder)
+        kept = "there is no checkpoint yet"
+        if older:
+            kept = f"the last checkpoint, {older[-1].name}, is untouched"
+        return (
+            f"learning diverged at update {self.done.update + 1}: {error}; lower "
+            f"learner.learning_rate (given {rate:g}), learner.log_std_rate or "
+            f"learner.reward_scale; {kept}"
+        )
 
     # ----- records -----
 
-    def _record(self, payoffs: dict[str, float], found: dict[str, float]) -> None:
+    def _record(self, payoffs: dict[str, float], diagnostics: dict[str, float]) -> None:
         done = self.done
         policy = policy_of(self.learners, self.experiment)
         names = [f"payoff_{agent}" for agent in self.game.agents]
@@ -197,7 +222,7 @@ class Training:
             "agent_steps": done.agent_steps,
         }
         self.curve.add(counts | curves)
-        shown = {k: v for k, v in (curves | found).items() if not math.isnan(v)}
+        shown = {k: v for k, v in (curves | diagnostics).items() if not math.isnan(v)}
         self.board.add(shown, done.update)
 
     def _payoffs(self, rollout: Rollout) -> dict[str, float]:
@@ -218,8 +243,6 @@ class Training:
         if not progress:
             yield None
             return
-        from tqdm import tqdm
-
         total = self.updates * self.experiment.learner.rounds_per_update // self.game.horizon
         with tqdm(
             desc=self.experiment.name,
@@ -259,43 +282,21 @@ class Training:
 
     def _load(self, saved: Checkpoint) -> None:
         try:
-            self.copies.load_arrays(saved.part("copies/"))
-            self.running = np.array(saved.arrays["running"], dtype=np.float64)
-            if self.running.shape != (self.copies.copies, self.game.n_agents):
-                raise ValueError(f"payoffs so far have shape {self.running.shape}")
+            self.done = Counters(**{name: saved.meta[name] for name in COUNTERS})
+            load_copies(self.copies, saved.part("copies/"), self.done.plays, self.done.rounds)
+            running = saved.arrays["running"]
+            if running.dtype != self.running.dtype or running.shape != self.running.shape:
+                raise ValueError(f"payoffs so far are {running.dtype}{list(running.shape)}")
+            if not np.isfinite(running).all():
+                raise ValueError("payoffs so far are not finite")
+            self.running = running
             for learner in self.learners:
                 learner.load_arrays(saved.part(f"{learner.name}/"))
-        except (KeyError, TypeError, ValueError) as error:
+        except (LookupError, OverflowError, TypeError, ValueError) as error:
             raise CheckpointError(
                 f"the last checkpoint in {self.folder} does not fit: {error}"
             ) from error
-        names = ("update", "plays", "rounds", "agent_steps")
-        self.done = replace(self.done, **{name: saved.meta[name] for name in names})
 
     def close(self) -> None:
         self.curve.close()
         self.board.close()
-
-
-def first_moves(game: Game, scenario: Any, policy: LearnedPolicy) -> dict[str, float]:
-    """The first move of every seat in one scenario, in physical units, by the policy's play."""
-    if not game.is_continuous:
-        return {}
-    moves: FloatArray = np.full((game.n_agents, game.action_size), math.nan)
-    state = game.initial(scenario)
-    for _ in range(game.horizon):
-        actions = policy(game, scenario, state, game.observe(scenario, state))
-        new = game.acting(state)[0] & np.isnan(moves[:, 0])
-        moves[new] = game.quantity(scenario, actions)[0][new]
-        if not np.isnan(moves).any():
-            break
-        step = game.step(scenario, state, actions)
-        if step.terminated[0]:
-            break
-        state = step.state
-    names = [
-        f"quantity_{agent}" + (f"_{k}" if game.action_size > 1 else "")
-        for agent in game.agents
-        for k in range(game.action_size)
-    ]
-    return dict(zip(names, moves.ravel().tolist(), strict=True))

@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     from nashgrid.configs.schema import Experiment
 
 PACKAGES = (
-    *("nashgrid", "numpy", "scipy", "numba", "torch", "stable-baselines3", "gymnasium"),
-    *("pettingzoo", "pandapower", "cvxpy", "clarabel", "highspy", "pydantic"),
+    *("nashgrid", "numpy", "numba", "torch", "stable-baselines3", "gymnasium"),
+    *("pettingzoo", "pandapower", "pydantic"),
 )
 
 
 def open_run(experiment: Experiment, folder: Path, resume: bool) -> Checkpoint | None:
-    """Make the folder of a run, or find the checkpoint to go on from (None: from the start).
+    """Check the folder of a run and find the checkpoint to go on from (None: from the start).
 
     Raises
     ------
@@ -43,8 +43,6 @@ def open_run(experiment: Experiment, folder: Path, resume: bool) -> Checkpoint |
     FileNotFoundError : there is nothing to resume
     CheckpointError   : the run there is of another experiment, or its checkpoint is damaged
     """
-    from nashgrid.configs import dump_experiment
-
     config = folder / "config.yaml"
     if resume:
         if not config.is_file():
@@ -55,13 +53,11 @@ def open_run(experiment: Experiment, folder: Path, resume: bool) -> Checkpoint |
         if config.is_file():
             finished = is_finished(folder)
             state, hint = ("a finished run", "") if finished else ("a run", "resume it, ")
+            if not found(folder):
+                state += " without a checkpoint"
         raise FileExistsError(
             f"{folder} holds {state} already: {hint}take another name or remove it"
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    write_whole(config, dump_experiment(experiment).encode())
-    if not resume:
-        write_whole(folder / "versions.json", (json.dumps(versions(), indent=2) + "\n").encode())
     paths = found(folder)
     if not paths:
         return None
@@ -69,6 +65,17 @@ def open_run(experiment: Experiment, folder: Path, resume: bool) -> Checkpoint |
     if _trained(saved.meta["experiment"]) != _trained(experiment.model_dump(mode="json")):
         raise CheckpointError(f"{paths[-1]} was made by another experiment than {config}")
     return saved
+
+
+def describe_run(experiment: Experiment, folder: Path) -> None:
+    """Make the folder; write down what is run and, once, with which software."""
+    from nashgrid.configs import dump_experiment
+
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(folder / "config.yaml", dump_experiment(experiment).encode())
+    path = folder / "versions.json"
+    if not path.exists():
+        write_whole(path, (json.dumps(versions(), indent=2) + "\n").encode())
 
 
 def _trained(experiment: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,24 +10,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
 
 from nashgrid.envs.core.contract import FloatArray, Game
 from nashgrid.envs.core.seats import Policy, Seats
+from nashgrid.envs.views.common import action_space, observation_space
 
 LAST, TRUNCATED = "terminal_observation", "TimeLimit.truncated"  # the keys that SB3 reads
 _NOTHING: dict[str, Any] = {}  # the info of every row that goes on; read-only by convention
-
-
-def spaces_of(game: Game) -> tuple[spaces.Box, spaces.Box | spaces.Discrete]:
-    """Observation and action space of one seat."""
-    observation = spaces.Box(-1.0, 1.0, (game.n_features,), np.float32)
-    if game.is_continuous:
-        return observation, spaces.Box(-1.0, 1.0, (game.action_size,), np.float32)
-    return observation, spaces.Discrete(game.choices)
 
 
 class SharedPolicyVecEnv(VecEnv):
@@ -74,7 +66,7 @@ class SharedPolicyVecEnv(VecEnv):
             (self.seats.learners == np.arange(n_seats)).all()
         )
         self._actions: NDArray[Any] | None = None
-        super().__init__(copies * n_seats, *spaces_of(game))
+        super().__init__(copies * n_seats, observation_space(game), action_space(game))
 
     # ----- play -----
 
