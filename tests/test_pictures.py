@@ -148,3 +148,13 @@ def test_the_same_figure_gives_the_same_svg():
     scenario, step = played(game, 50.0, 60.0)
     one, two = (svg(oligopoly_pictures.figure(game, scenario, step.state)) for _ in range(2))
     assert one == two and one.startswith("<svg")
+
+
+@pytest.mark.parametrize("id", nashgrid.envs.ids())
+def test_every_render_mode_passes_pettingzoos_own_test(id, monkeypatch, capsys):
+    import matplotlib
+    from pettingzoo.test import render_test
+
+    monkeypatch.setattr(matplotlib, "get_backend", lambda: "agg")  # no window in a test
+    render_test(lambda render_mode: nashgrid.make_aec(id, render_mode=render_mode))
+    assert nashgrid.game(id).agents[0] in capsys.readouterr().out  # "human" prints without a screen

@@ -39,6 +39,10 @@ def test_pettingzoo_registry_makes_every_game():
 
 
 def test_classic_modules_offer_env_raw_env_and_parallel_env():
+    for id in nashgrid.envs.ids():
+        module = getattr(nashgrid.envs, id.replace("-", "_"))
+        assert module.parallel_env().possible_agents == module.raw_env().possible_agents
+        assert module.__doc__.count("**") >= 16  # the sections of a page
     module = nashgrid.envs.oligopoly_v0
     assert module.parallel_env().metadata["name"] == "oligopoly_v0"
     env = module.env()
