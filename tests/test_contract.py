@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas
@@ -265,6 +266,15 @@ def test_arguments_may_be_numpys_and_whole_numbers_are_whole():
     assert game == nashgrid.game("oligopoly-v0", slope=1.0)
     with pytest.raises(ValueError, match=r"firms = 2.0 is not a whole number"):
         nashgrid.game("oligopoly-v0", firms=2.0)
+
+
+@pytest.mark.parametrize(("id", "field"), [("oligopoly-v0", "intercept"), ("market-v0", "common")])
+def test_agents_see_the_scenario_that_is_settled(id, field):
+    game = nashgrid.game(id, "drawn" if id == "oligopoly-v0" else None)
+    scenario = game.draw(np.arange(3, dtype=np.uint64))
+    other = replace(scenario, **{field: getattr(scenario, field)[::-1].copy()})
+    state = game.initial(scenario)
+    assert (game.observe(other, state) != game.observe(scenario, state)).any(axis=(1, 2)).sum() == 2
 
 
 def test_an_episode_drawn_ahead_is_the_episode_drawn_alone():

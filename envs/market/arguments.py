@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from nashgrid.envs.core.errors import Problems
+from nashgrid.envs.core import drawn
+from nashgrid.envs.core.drawn import Number
+from nashgrid.envs.core.errors import Problems, plain
 from nashgrid.envs.market.instance import NETWORKS, checked_sites
 
 if TYPE_CHECKING:
     from nashgrid.envs.market.dynamics import Market
 
-Number = float | tuple[float, float]  # a fixed number, or the interval it is drawn from
 PerMicrogrid = Number | tuple[Number, ...]  # one for all microgrids, or one for each
 
 _INTERVALS = {  # name: lowest, highest, lowest excluded
@@ -28,8 +29,8 @@ _INTERVALS = {  # name: lowest, highest, lowest excluded
 def check(game: Market) -> None:
     """Freeze the lists among the arguments in place; InvalidArguments with every problem."""
     found = Problems("market-v0")
-    for f in ("connections", "split", "shares", "v_limits_pu", "kappa_mw", *_INTERVALS):
-        object.__setattr__(game, f, _frozen(getattr(game, f)))
+    for name, value in game.arguments.items():
+        object.__setattr__(game, name, plain(value))
     found.one_of("network", game.network, NETWORKS)
     found.one_of("physics", game.physics, ("kernel", "pandapower"))
     found.one_of("association", game.association, (False, True))
@@ -62,9 +63,9 @@ def check(game: Market) -> None:
                 )
                 continue
             for m, entry in enumerate(value):
-                _check_interval(found, f"{name}[{m}]", entry, low, high, open_low)
+                drawn.check(found, f"{name}[{m}]", entry, low, high, open_low=open_low)
         else:
-            _check_interval(found, name, value, low, high, open_low)
+            drawn.check(found, name, value, low, high, open_low=open_low)
     if found.interval("v_limits_pu", game.v_limits_pu, 0.3, 2.0):
         if game.v_limits_pu[0] == game.v_limits_pu[1]:
             found.add(f"v_limits_pu = {game.v_limits_pu} leaves no room (allowed: low < high)")
@@ -79,16 +80,6 @@ def check(game: Market) -> None:
     found.raise_if_any()
 
 
-def _check_interval(
-    found: Problems, name: str, value: Any, low: float, high: float, open_low: bool
-) -> None:
-    if isinstance(value, tuple):
-        if found.interval(name, value, low, high) and open_low and value[0] <= low:
-            found.add(f"{name} = {value} must stay above {low:g}")
-    else:
-        found.number(name, value, low, high, open_low=open_low)
-
-
 def _shares(
     found: Problems,
     name: str,
@@ -100,10 +91,6 @@ def _shares(
     return found.numbers(name, values, length, low=0.0, high=high, open_low=open_low)
 
 
-def _frozen(value: Any) -> Any:
-    return tuple(_frozen(v) for v in value) if isinstance(value, (list, tuple)) else value
-
-
 def _is_interval(value: Sequence[Any]) -> bool:
     """Two bare numbers; anything else is one entry for each microgrid."""
     return len(value) == 2 and not any(isinstance(v, tuple) for v in value)
@@ -112,20 +99,3 @@ def _is_interval(value: Sequence[Any]) -> bool:
 def of_microgrid(values: Any, m: int, microgrids: int) -> Number:
     """The entry of microgrid m."""
     return values[m] if isinstance(values, tuple) and not _is_interval(values) else values
-
-
-def ends_of(value: Number) -> tuple[float, float]:
-    """Lowest and highest value."""
-    return (value[0], value[1]) if isinstance(value, tuple) else (value, value)
-
-
-def middle_of(ends: tuple[float, float]) -> float:
-    return 0.5 * (ends[0] + ends[1])
-
-
-def span_of(ends: tuple[float, float]) -> tuple[float, float]:
-    """Range of a feature: that of the draws; a number that never varies sits in the middle."""
-    low, high = ends
-    if low < high:
-        return low, high
-    return (0.0, 2.0 * low) if low > 0 else (-1.0, 1.0)

@@ -19,16 +19,9 @@ from nashgrid.envs.core.contract import (
     SeedArray,
     Step,
 )
+from nashgrid.envs.core.drawn import Number, ends, middle, span
 from nashgrid.envs.core.random import stream
-from nashgrid.envs.market.arguments import (
-    Number,
-    PerMicrogrid,
-    check,
-    ends_of,
-    middle_of,
-    of_microgrid,
-    span_of,
-)
+from nashgrid.envs.market.arguments import PerMicrogrid, check, of_microgrid
 from nashgrid.envs.market.instance import DEFAULT_SITES, Instance, Site, models, network_arrays
 from nashgrid.envs.market.payoffs import SHARED, STEP_TOLERANCE_PU, outcomes
 from nashgrid.envs.physics.three_phase import BATCH_CAP, V_MIN_PU
@@ -236,14 +229,14 @@ class Market(Game):
             for k in range(n):
                 whose = "own" if k == 0 else f"{k} seat(s) after own, in a circle"
                 out.append(Feature(f"{name}_{k}", *bounds, unit, f"{meaning}, {whose}"))
-        price, multiple = ends_of(self.price_eur_per_mwh), ends_of(self.loss_price_multiple)
+        price, multiple = ends(self.price_eur_per_mwh), ends(self.loss_price_multiple)
         loss_price = price if self._kappa else (price[0] * multiple[0], price[1] * multiple[1])
         paid = "price of kappa x loss reduction" if self._kappa else "price of a saved MWh of loss"
         out += [
-            Feature("load_factor", *span_of(ends_of(self.load_factor)), "1", "factor on all loads"),
-            Feature("source_v", *span_of(ends_of(self.source_v_pu)), "pu", "source voltage"),
-            Feature("price", *span_of(price), "EUR/MWh", "energy price"),
-            Feature("loss_price", *span_of(loss_price), "EUR/MWh", paid),
+            Feature("load_factor", *span([self.load_factor]), "1", "factor on all loads"),
+            Feature("source_v", *span([self.source_v_pu]), "pu", "source voltage"),
+            Feature("price", *span([price]), "EUR/MWh", "energy price"),
+            Feature("loss_price", *span([loss_price]), "EUR/MWh", paid),
             Feature("role", 0.0, 1.0, "1", "1 for microgrid_1 (large), else 0"),
             Feature("seat", 0.0, float(max(n - 1, 1)), "1", "own number"),
             Feature("time_left", 0.0, 1.0, "1", "rounds left / horizon"),
@@ -266,13 +259,10 @@ class Market(Game):
     def payoff_scale(self) -> float:  # type: ignore[override]
         """Sum of what the microgrids would earn on energy alone at the middle of the draws,
         plus half of kappa where it is given."""
-        price = middle_of(ends_of(self.price_eur_per_mwh))
+        price = middle(self.price_eur_per_mwh)
         total = 0.0
         for m in range(self.n_microgrids):
-            p, c, d = (
-                middle_of(ends_of(of_microgrid(v, m, self.n_microgrids)))
-                for v in self._per_microgrid
-            )
+            p, c, d = (middle(of_microgrid(v, m, self.n_microgrids)) for v in self._per_microgrid)
             margin = max(price - c, 0.0)
             x = min(p, margin / d) if d > 0 else p
             total += (margin - 0.5 * d * x) * x
@@ -407,9 +397,9 @@ class Market(Game):
             self.price_eur_per_mwh,
             self.loss_price_multiple,
         )
-        rows = [ends_of(v) for v in shared]
+        rows = [ends(v) for v in shared]
         for values in self._per_microgrid:
-            rows += [ends_of(of_microgrid(values, m, m_all)) for m in range(m_all)]
+            rows += [ends(of_microgrid(values, m, m_all)) for m in range(m_all)]
         return np.array(rows)
 
     @cached_property
@@ -421,14 +411,14 @@ class Market(Game):
         groups = [[0], list(range(1, m_all))] if self.association else [[m] for m in range(m_all)]
         out = []
         for kind in range(3):
-            ends = []
+            ranges = []
             for group in groups:
                 a = split[group][:, None]
                 with np.errstate(divide="ignore"):
                     part = per[kind, group] / a if kind == 0 else per[kind, group] * a**kind
-                ends.append(part.min(axis=0) if kind == 0 else part.sum(axis=0))
-            low, high = np.min(ends, axis=0)[0], np.max(ends, axis=0)[1]
-            out.append(span_of((float(low), float(high))))
+                ranges.append(part.min(axis=0) if kind == 0 else part.sum(axis=0))
+            low, high = np.min(ranges, axis=0)[0], np.max(ranges, axis=0)[1]
+            out.append(span([(float(low), float(high))]))
         return out
 
     @cached_property

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from nashgrid.envs.core import drawn
 from nashgrid.envs.core.contract import (
     BoolArray,
     Feature,
@@ -19,11 +20,10 @@ from nashgrid.envs.core.contract import (
     SeedArray,
     Step,
 )
+from nashgrid.envs.core.drawn import Number, ends, middle, span
 from nashgrid.envs.core.errors import Problems, plain
 from nashgrid.envs.core.random import stream, uniform
 from nashgrid.envs.oligopoly.payoffs import consumer_surplus_eur, price_eur_per_mwh, profit_eur
-
-Number = float | tuple[float, float]  # a fixed number, or the interval it is drawn from
 
 PARAMETERS = stream("oligopoly.parameters")
 
@@ -33,8 +33,7 @@ class Firms:
     """Scenario of B copies: demand and costs.
 
     seed u64[B]; intercept a f64[B], EUR/MWh; slope b f64[B], EUR/MWh^2;
-    marginal_cost c, cost_slope d, capacity_mwh K: f64[B, n]; view f32[B, n, O - 2]: the scaled
-    features that do not change during the episode.
+    marginal_cost c, cost_slope d, capacity_mwh K: f64[B, n].
     """
 
     seed: SeedArray
@@ -43,7 +42,6 @@ class Firms:
     marginal_cost: FloatArray
     cost_slope: FloatArray
     capacity_mwh: FloatArray
-    view: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -120,9 +118,9 @@ class Oligopoly(Game):
                     found.add(f"{name} = {values!r}: one entry for each of the {self.firms} firms")
                     continue
                 for i, value in enumerate(values):
-                    _check(found, f"{name}[{i}]", value, low, open_low=name == "capacity_mwh")
+                    drawn.check(found, f"{name}[{i}]", value, low, open_low=name == "capacity_mwh")
         for name in ("intercept", "slope"):
-            _check(found, name, getattr(self, name), 0.0, open_low=True)
+            drawn.check(found, name, getattr(self, name), 0.0, open_low=True)
         found.one_of("order", self.order, ("simultaneous", "sequential"))
         if self.order == "sequential" and self.firms == 1:
             found.add("order = 'sequential' needs at least two firms, firms = 1")
@@ -150,8 +148,8 @@ class Oligopoly(Game):
     def features(self) -> tuple[Feature, ...]:  # type: ignore[override]
         n = self.firms
         out = [
-            Feature("intercept", *_span([self.intercept]), "EUR/MWh", "demand intercept a"),
-            Feature("slope", *_span([self.slope]), "EUR/MWh^2", "demand slope b"),
+            Feature("intercept", *span([self.intercept]), "EUR/MWh", "demand intercept a"),
+            Feature("slope", *span([self.slope]), "EUR/MWh^2", "demand slope b"),
         ]
         for name, values, unit, meaning in (
             ("marginal_cost", self.marginal_cost, "EUR/MWh", "marginal cost c"),
@@ -160,10 +158,10 @@ class Oligopoly(Game):
         ):
             for k in range(n):
                 whose = "own" if k == 0 else f"{k} seat(s) after own, in a circle"
-                out.append(Feature(f"{name}_{k}", *_span(values), unit, f"{meaning}, {whose}"))
+                out.append(Feature(f"{name}_{k}", *span(values), unit, f"{meaning}, {whose}"))
         last = max(n - 1, 1)
         out.append(Feature("seat", 0.0, float(last), "1", "own number; firm_0 leads"))
-        largest = max(_high(k) for k in self.capacity_mwh)
+        largest = max(ends(k)[1] for k in self.capacity_mwh)
         out.append(
             Feature(
                 "leader_output", 0.0, largest, "MWh", "output of firm_0 once it is public, or 0"
@@ -182,8 +180,8 @@ class Oligopoly(Game):
     @cached_property
     def payoff_scale(self) -> float:  # type: ignore[override]
         """Profit of the cheapest firm as a monopoly, (a - c)^2 / 4b at the middle of the draws."""
-        a, b = _middle(self.intercept), _middle(self.slope)
-        c = min(_middle(c) for c in self.marginal_cost)
+        a, b = middle(self.intercept), middle(self.slope)
+        c = min(middle(c) for c in self.marginal_cost)
         return max((a - c) ** 2 / (4.0 * b), 1.0)
 
     # ----- dynamics -----
@@ -193,8 +191,6 @@ class Oligopoly(Game):
         low, width = self._bounds
         values = low + width * uniform(seeds, PARAMETERS, 2 + 3 * n)
         c, d, k_mwh = (values[:, 2 + k * n : 2 + (k + 1) * n].copy() for k in range(3))
-        offset, factor = self._static_map
-        view = np.minimum(np.maximum(values[:, self._circle] * factor + offset, -1.0), 1.0)
         return Firms(
             np.array(seeds, dtype=np.uint64),
             values[:, 0].copy(),
@@ -202,7 +198,6 @@ class Oligopoly(Game):
             c,
             d,
             k_mwh,
-            view.astype(np.float32),
         )
 
     def initial(self, scenario: Firms) -> Outputs:
@@ -210,9 +205,15 @@ class Oligopoly(Game):
         return Outputs(np.zeros(copies, dtype=np.int64), np.zeros((copies, self.firms)))
 
     def observe(self, scenario: Firms, state: Outputs) -> NDArray[np.float32]:
-        copies, n, width = scenario.view.shape
+        demand = (scenario.intercept[:, None], scenario.slope[:, None])
+        firms = (scenario.marginal_cost, scenario.cost_slope, scenario.capacity_mwh)
+        values = np.concatenate([*demand, *firms], axis=1)[:, self._circle]
+        offset, factor = self._static_map
+        values *= factor
+        values += offset
+        copies, n, width = values.shape
         out = np.empty((copies, n, width + 3), dtype=np.float32)
-        out[:, :, :width] = scenario.view
+        out[:, :, :width] = np.minimum(np.maximum(values, -1.0), 1.0)
         out[:, :, width] = self._seat
         out[:, :, width + 1] = (state.q_mwh[:, 0] * self._leader_factor - 1.0)[:, None]
         if self.order == "simultaneous":
@@ -252,7 +253,7 @@ class Oligopoly(Game):
     @cached_property
     def _bounds(self) -> tuple[FloatArray, FloatArray]:
         every = (self.intercept, self.slope, *self.marginal_cost, *self.cost_slope)
-        values = np.array([_ends(v) for v in (*every, *self.capacity_mwh)])
+        values = np.array([ends(v) for v in (*every, *self.capacity_mwh)])
         return values[:, 0], values[:, 1] - values[:, 0]
 
     @cached_property
@@ -276,32 +277,3 @@ class Oligopoly(Game):
     @cached_property
     def _leader_factor(self) -> float:
         return float(self._feature_map[1][-2])
-
-
-def _ends(value: Number) -> tuple[float, float]:
-    return (value[0], value[1]) if isinstance(value, tuple) else (value, value)
-
-
-def _high(value: Number) -> float:
-    return _ends(value)[1]
-
-
-def _middle(value: Number) -> float:
-    low, high = _ends(value)
-    return 0.5 * (low + high)
-
-
-def _span(values: tuple[Number, ...] | list[Number]) -> tuple[float, float]:
-    """Range of a feature: that of the draws; a number that never varies sits in the middle."""
-    low, high = min(_ends(v)[0] for v in values), max(_high(v) for v in values)
-    if low < high:
-        return low, high
-    return (0.0, 2.0 * low) if low > 0 else (-1.0, 1.0)
-
-
-def _check(found: Problems, name: str, value: object, low: float, *, open_low: bool) -> None:
-    if isinstance(value, tuple):
-        if found.interval(name, value, low, float("inf")) and open_low and value[0] <= low:
-            found.add(f"{name} = {value} must stay above {low:g}")
-    else:
-        found.number(name, value, low, open_low=open_low)
