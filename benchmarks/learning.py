@@ -59,6 +59,9 @@ def collect(name: str, folders: list[Path]) -> dict[str, Any]:
     found["reference"] = scores[0]["reference"]
     found["learner"] = scores[0]["experiment"]["learner"]
     found["versions"] = versions
+    constant = scores[0]["policies"]["best constant"]["deterministic"].get("details", {})
+    if "spe_gap" in constant:
+        found["best_constant_spe_gap"] = constant["spe_gap"]["mean"]
     found["seconds"] = [t.get("seconds") for t in training]
     found["details"] = [
         {column: s["policies"]["learned"][column] for column in ("deterministic", "executed")}
@@ -111,8 +114,22 @@ def page(results: dict[str, dict[str, Any]]) -> str:
         for policy in ("learned", *CONTROLS):
             if policy in policies:
                 lines.append(_row(policy, policies[policy]))
-        lines.append("")
+        lines += [*_off_the_path(found), ""]
     return "\n".join(lines)
+
+
+def _off_the_path(found: dict[str, Any]) -> list[str]:
+    """Where agents move in turns, the table shows the path of play alone: what lies off it."""
+    details = [seed["deterministic"].get("details", {}) for seed in found["details"]]
+    if not all("spe_gap" in seed for seed in details):
+        return []
+    gaps = ", ".join(f"{seed['spe_gap']['mean']:.3g}" for seed in details)
+    return [
+        "",
+        "A constant leader and follower can be an equilibrium on the path alone. The largest regret",
+        f"of a follower over all outputs of the leader (SPE gap) is {gaps} {found['payoff_unit']} for",
+        f"the learned policies; for the best constant it is {found['best_constant_spe_gap']:,.0f}.",
+    ]
 
 
 def _row(policy: str, columns: dict[str, Any]) -> str:

@@ -205,21 +205,23 @@ class Oligopoly(Game):
         return Outputs(np.zeros(copies, dtype=np.int64), np.zeros((copies, self.firms)))
 
     def observe(self, scenario: Firms, state: Outputs) -> NDArray[np.float32]:
-        demand = (scenario.intercept[:, None], scenario.slope[:, None])
-        firms = (scenario.marginal_cost, scenario.cost_slope, scenario.capacity_mwh)
-        values = np.concatenate([*demand, *firms], axis=1)[:, self._circle]
-        offset, factor = self._static_map
-        values *= factor
-        values += offset
-        copies, n, width = values.shape
-        out = np.empty((copies, n, width + 3), dtype=np.float32)
-        out[:, :, :width] = np.minimum(np.maximum(values, -1.0), 1.0)
-        out[:, :, width] = self._seat
-        out[:, :, width + 1] = (state.q_mwh[:, 0] * self._leader_factor - 1.0)[:, None]
-        if self.order == "simultaneous":
-            out[:, :, width + 1] = -1.0  # outputs are never seen before the play is over
-        out[:, :, width + 2] = (1.0 - state.t * (2.0 / self.horizon))[:, None]
-        return out
+        low, factor = self._column_map
+        columns = np.empty((state.t.shape[0], low.shape[0]))
+        n = self.firms
+        columns[:, 0] = scenario.intercept
+        columns[:, 1] = scenario.slope
+        columns[:, 2 : 2 + n] = scenario.marginal_cost
+        columns[:, 2 + n : 2 + 2 * n] = scenario.cost_slope
+        columns[:, 2 + 2 * n : 2 + 3 * n] = scenario.capacity_mwh
+        columns[:, 2 + 3 * n : 2 + 4 * n] = np.arange(n)
+        # outputs are never seen before the play is over, unless firm_0 leads
+        columns[:, -2] = 0.0 if self.order == "simultaneous" else state.q_mwh[:, 0]
+        columns[:, -1] = 1.0 - state.t / self.horizon
+        columns -= low
+        columns *= factor
+        columns -= 1.0
+        unit = np.minimum(np.maximum(columns, -1.0), 1.0).astype(np.float32)
+        return np.take(unit, self._seen, axis=1, mode="clip")
 
     def quantity(self, scenario: Firms, actions: FloatArray) -> FloatArray:
         return (0.5 * (actions[..., 0] + 1.0) * scenario.capacity_mwh)[..., None]
@@ -257,23 +259,23 @@ class Oligopoly(Game):
         return values[:, 0], values[:, 1] - values[:, 0]
 
     @cached_property
-    def _circle(self) -> NDArray[np.int64]:
-        """Column of each static feature of each seat: own values first, then round the table."""
+    def _seen(self) -> NDArray[np.int64]:
+        """i64[n, O]: column of each feature of each seat: own values first, then round the table.
+
+        Columns: a, b, then c, d and K of each firm, the seats' numbers, the leader's output, time.
+        """
         n = self.firms
-        around = (np.arange(n)[:, None] + np.arange(n)[None, :]) % n
+        own = np.arange(n)[:, None]
+        around = (own + np.arange(n)) % n
         demand = np.tile(np.array([0, 1]), (n, 1))
-        return np.concatenate([demand, *(2 + k * n + around for k in range(3))], axis=1)
+        public = np.tile(np.array([2 + 4 * n, 3 + 4 * n]), (n, 1))
+        firms = (2 + k * n + around for k in range(3))
+        return np.concatenate([demand, *firms, 2 + 3 * n + own, public], axis=1)
 
     @cached_property
-    def _static_map(self) -> tuple[FloatArray, FloatArray]:
+    def _column_map(self) -> tuple[FloatArray, FloatArray]:
+        """Range of each column, as seat 0 sees it: the values of one kind share theirs."""
         low, factor = self._feature_map
-        width = 2 + 3 * self.firms
-        return -low[:width] * factor[:width] - 1.0, factor[:width]
-
-    @cached_property
-    def _seat(self) -> NDArray[np.float32]:
-        return np.linspace(-1.0, 1.0, max(self.firms, 2))[: self.firms].astype(np.float32)
-
-    @cached_property
-    def _leader_factor(self) -> float:
-        return float(self._feature_map[1][-2])
+        n = self.firms
+        of = [*range(2 + 3 * n), *[2 + 3 * n] * n, 3 + 3 * n, 4 + 3 * n]
+        return low[of], factor[of]
