@@ -126,9 +126,10 @@ def _off_the_path(found: dict[str, Any]) -> list[str]:
     gaps = ", ".join(f"{seed['spe_gap']['mean']:.3g}" for seed in details)
     return [
         "",
-        "A constant leader and follower can be an equilibrium on the path alone. The largest regret",
-        f"of a follower over all outputs of the leader (SPE gap) is {gaps} {found['payoff_unit']} for",
-        f"the learned policies; for the best constant it is {found['best_constant_spe_gap']:,.0f}.",
+        "A constant leader and follower can be an equilibrium on the path alone. The largest",
+        "regret of a follower over all outputs of the leader (SPE gap) is",
+        f"{gaps} {found['payoff_unit']} for the learned policies and",
+        f"{found['best_constant_spe_gap']:,.0f} for the best constant.",
     ]
 
 
