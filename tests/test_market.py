@@ -55,7 +55,7 @@ def test_loss_reduction_with_a_flat_source_matches_an_independent_solution():
 
 def test_paper_like_losses_match_an_independent_solution():
     # total injection of the association, then of microgrid_1, MW
-    game = nashgrid.game("market-v0", "paper-like")
+    game = nashgrid.game("market-v0", "paper_like")
     scenario = game.draw(seeds(1))
     points = np.array([[1.226, 3.021], [1.874, 2.374]])
     play = outcomes(game.instance, scenario, points, each=2, tolerance_pu=1e-10)
@@ -226,7 +226,7 @@ def test_state_shows_voltages_loadings_and_injections():
     np.testing.assert_allclose(values["x_microgrid_2"], x[:, 1], atol=1e-5)
 
 
-@pytest.mark.parametrize("preset", ["flat", "taps", "paper-like", "g2"])
+@pytest.mark.parametrize("preset", ["flat", "taps", "paper_like", "g2"])
 def test_a_copy_does_not_depend_on_its_neighbours(preset):
     game = nashgrid.game("market-v0", preset)
     copies = 300  # more than one block of the kernel, and a remainder
@@ -407,7 +407,7 @@ def test_unusable_arguments_are_refused_with_their_name(arguments, expected):
     assert expected in str(caught.value)
 
 
-@pytest.mark.parametrize("preset", ["flat", "binding", "taps", "paper-like", "g2"])
+@pytest.mark.parametrize("preset", ["flat", "binding", "taps", "paper_like", "g2"])
 def test_arguments_rebuild_the_game(preset):
     game = nashgrid.game("market-v0", preset)
     again = type(game)(**game.arguments)

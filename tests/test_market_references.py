@@ -17,7 +17,7 @@ from nashgrid.envs.core.copies import Copies
 from nashgrid.envs.core.random import uniform
 from nashgrid.envs.market.payoffs import outcomes
 
-PRICED = ("flat", "binding", "taps", "paper-like")
+PRICED = ("flat", "binding", "taps", "paper_like")
 
 
 def seeds(n: int) -> np.ndarray:

@@ -32,7 +32,7 @@ def texts(figure) -> list[str]:
         ("oligopoly-v0", "four-firms"),
         ("oligopoly-v0", "stackelberg"),
         ("market-v0", "flat"),
-        ("market-v0", "paper-like"),
+        ("market-v0", "paper_like"),
     ],
 )
 def test_every_game_renders_before_and_after_play(id, preset):

@@ -152,7 +152,7 @@ class Market(Game):
             "the draws of flat behind a regulator with unequal taps (1.0375, 1, 1.0375)",
             {"network": "taps", "source_v_pu": (0.9925, 1.0075)},
         ),
-        "paper-like": Preset(
+        "paper_like": Preset(
             "a network near that of Tonha et al. (2021): loads at the microgrids, injection "
             "proportional to own load per phase, limits reported but not charged",
             {
