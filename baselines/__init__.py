@@ -103,7 +103,11 @@ def kkt_residual(game: Game, scenario: Any, actions: Actions) -> FloatArray | No
     A distance from the optimality conditions, not a payoff; None for games that do not offer it.
     """
     residual = getattr(_module(game), "kkt_residual", None)
-    return None if residual is None else residual(game, scenario, actions)
+    if residual is None:
+        return None
+    _check_actions(game, scenario, actions, ("B", "N", "A"))
+    found: FloatArray = residual(game, scenario, np.asarray(actions, dtype=np.float64))
+    return found
 
 
 def reference_policy(game: Game, solver: str | None = None) -> Policy:

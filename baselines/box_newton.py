@@ -146,7 +146,7 @@ def derivatives(
 
 def _broken(values: FloatArray) -> BoolArray:
     """bool[R]: rows with an entry that is not finite."""
-    return np.asarray(~np.isfinite(values).reshape(values.shape[0], -1).all(axis=1))
+    return np.asarray(~np.isfinite(values).all(axis=tuple(range(1, values.ndim))))
 
 
 def largest_eigenvalue(hessian: FloatArray) -> FloatArray:

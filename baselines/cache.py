@@ -26,6 +26,7 @@ from nashgrid.envs.core.contract import Game
 KEPT_BYTES = 64 * 2**20
 
 _memory: OrderedDict[str, dict[str, NDArray[Any]]] = OrderedDict()
+_bytes = 0  # held in _memory
 _lock = Lock()
 
 
@@ -45,14 +46,22 @@ def cached(
         arrays = _read(path)
     if arrays is None:
         arrays = pack(compute())
-    with _lock:
-        _memory[name] = arrays
-        _memory.move_to_end(name)
-        while sum(map(_size, _memory.values())) > KEPT_BYTES:
-            _memory.popitem(last=False)
+    _remember(name, arrays)
     if path is not None and not path.exists():
         _write(path, arrays)
     return unpack(arrays)
+
+
+def _remember(name: str, arrays: dict[str, NDArray[Any]]) -> None:
+    """Put it last, and let go of the longest unused beyond ``KEPT_BYTES``."""
+    global _bytes
+    with _lock:
+        if name not in _memory:
+            _memory[name] = arrays
+            _bytes += _size(arrays)
+        _memory.move_to_end(name)
+        while _bytes > KEPT_BYTES:
+            _bytes -= _size(_memory.popitem(last=False)[1])
 
 
 def _size(arrays: dict[str, NDArray[Any]]) -> int:
@@ -61,8 +70,10 @@ def _size(arrays: dict[str, NDArray[Any]]) -> int:
 
 def clear() -> None:
     """Forget the references in memory."""
+    global _bytes
     with _lock:
         _memory.clear()
+        _bytes = 0
 
 
 def key(game: Game, scenario: Any, solver: str) -> str:

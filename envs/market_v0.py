@@ -82,9 +82,11 @@ A site is a bus, or (bus, length_m of a lateral of its own), or (bus, length_m, 
 share_c)). With the association its members inject fixed shares `split` of one action, P = min_m
 P_m / split_m, and their payoffs and sigma add.
 
-Presets: `flat`, `binding` (more power: a limit is active at most equilibria), `taps`, `paper-
-like` (see docs/market.md for what it is not), `g2` (one fixed scenario with golden numbers; at a
-price of 1 EUR/MWh and no cost, EUR/h read as MW: u_g = x_g + kappa_g LR).
+With two microgrids a bare pair is an interval for both; one number for each is ((1, 1), (2, 2)).
+
+Presets: `flat`, `binding` (more power: a limit is active at most equilibria), `taps`,
+`paper_like` (see docs/market.md for what it is not), `g2` (one fixed scenario with golden numbers;
+at a price of 1 EUR/MWh and no cost, EUR/h read as MW: u_g = x_g + kappa_g LR).
 
 **Infos.** `injection_mw`, `energy_eur_per_h` (own); `loss_kw`, `loss0_kw`, `loss_reduction`,
 `charge_eur_per_h`, `v_min_pu`, `v_max_pu`, `loading_max`, `voltage_violation_pu`, `overload`,

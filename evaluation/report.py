@@ -18,6 +18,7 @@ from nashgrid.evaluation.html_parts import figure_block, plain_table
 from nashgrid.evaluation.run import game_of, shown_scenario
 from nashgrid.evaluation.scenarios import Scenarios
 from nashgrid.evaluation.score_section import headline, score_section
+from nashgrid.evaluation.tables import game_name
 from nashgrid.evaluation.text import number, write_text
 
 NOT_DRAWN = {"role", "seat", "time_left", "leader_output"}  # observed, but not of the scenario
@@ -116,7 +117,7 @@ def _header(result: Mapping[str, Any], folder: Path) -> str:
     agents = len(game["agents"])
     networks = "one shared network" if learner["kind"] == "shared" else f"{agents} networks"
     facts = [
-        f"{game['id']}, preset {game['preset']}",
+        game_name(result),
         f"{agents} agents, PPO with {networks}",
         f"{learner['plays']:,} plays, seed {result['experiment']['seed']}",
     ]

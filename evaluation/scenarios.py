@@ -12,6 +12,7 @@ from nashgrid.baselines import Reference, solve, solvers
 from nashgrid.configs.schema import HELD_OUT_SEED
 from nashgrid.envs.core.contract import BoolArray, Game, SeedArray
 from nashgrid.envs.core.copies import episode_seeds
+from nashgrid.envs.core.errors import Problems
 
 OPTIMA = ("welfare", "competitive")  # solvers whose outcome has the largest welfare
 
@@ -56,8 +57,10 @@ def held_out(
     solver  : of the reference; default the game's first
     optimum : also solve for the welfare optimum
     """
-    if scenarios < 1:
-        raise ValueError(f"scenarios = {scenarios}: at least one is needed")
+    found = Problems("held-out scenarios")
+    found.number("scenarios", scenarios, 1, integer=True)
+    found.number("seed", seed, 0, integer=True)
+    found.raise_if_any()
     seeds = np.uint64(seed) + np.arange(scenarios, dtype=np.uint64)
     scenario = game.draw(episode_seeds(seeds, np.zeros_like(seeds)))
     offered = [name for name in OPTIMA if optimum and name in solvers(game)]

@@ -44,7 +44,7 @@ def remarks(result: Mapping[str, Any]) -> list[str]:
             out += _control_remark(name, plays[name]["percent"], learned, meaning)
     for name, play in plays.items():
         share = None if play is None else play["percent"]
-        if share is not None and share["mean"] > max(share["p95"], 1e-3):
+        if share is not None and share["mean"] > 1.01 * max(share["p95"], 1e-3):
             out.append(
                 f"A few scenarios carry the mean of '{name}', which lies above its own 95th "
                 f"percentile ({percent(share['mean'])}, {percent(share['p95'])}); its median is "
@@ -105,6 +105,12 @@ def _certificate_remarks(result: Mapping[str, Any]) -> list[str]:
     return out
 
 
+def game_name(result: Mapping[str, Any]) -> str:
+    """Id, preset and the arguments that override it."""
+    game, given = result["game"], result["experiment"]["env"]["arguments"]
+    return ", ".join([f"{game['id']} {game['preset']}", *(f"{k}={v}" for k, v in given.items())])
+
+
 # ----- the table -----
 
 
@@ -113,7 +119,7 @@ def table(result: Mapping[str, Any]) -> str:
     game, scenarios = result["game"], result["scenarios"]
     unit = game["payoff_unit"]
     lines = [
-        f"{result['run']}: {game['id']} {game['preset']}, {scenarios['count']} held-out scenarios "
+        f"{result['run']}: {game_name(result)}, {scenarios['count']} held-out scenarios "
         f"(seeds {scenarios['seed']}..), {scenarios['samples']} samples of executed play in each",
         f"Means over scenarios. Percentages are ratios of means: NashConv to the equilibrium "
         f"payoffs, {scenarios['payoff_sum']:.6g} {unit} in sum.",

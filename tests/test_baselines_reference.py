@@ -147,3 +147,25 @@ def test_a_scenario_of_another_game_is_refused():
         nashgrid.solve(duopoly, triopoly.draw(seeds))
     with pytest.raises(ValueError, match="scenario is a Conditions; oligopoly-v0 draws Firms"):
         nashgrid.solve(duopoly, nashgrid.game("market-v0").draw(seeds))
+
+
+def test_the_memory_of_references_is_bounded_and_counts_its_bytes(monkeypatch):
+    from nashgrid.baselines import cache
+
+    game = nashgrid.game("oligopoly-v0", "drawn")
+    cache.clear()
+    for seed in range(20):
+        for _ in range(2):
+            nashgrid.solve(game, game.draw(np.array([seed], dtype=np.uint64)))
+    held = sum(cache._size(arrays) for arrays in cache._memory.values())
+    assert len(cache._memory) == 20 and cache._bytes == held
+    monkeypatch.setattr(cache, "KEPT_BYTES", held // 2)
+    nashgrid.solve(game, game.draw(np.array([99], dtype=np.uint64)))
+    assert cache._bytes <= held // 2 and 5 < len(cache._memory) < 12
+
+
+def test_kkt_residual_checks_its_actions():
+    game = nashgrid.game("oligopoly-v0")
+    scenario = game.draw(np.arange(2, dtype=np.uint64))
+    with pytest.raises(ValueError, match="shape"):
+        baselines.kkt_residual(game, scenario, np.zeros((2, 2, 2)))

@@ -391,7 +391,7 @@ def test_every_problem_is_reported_at_once():
         ({"connections": (("675", -1.0),)}, "length_m"),
         ({"association": True, "connections": ("675", "mg2")}, "three microgrids"),
         ({"association": "yes"}, "association"),
-        ({"split": (0.5, 0.4)}, "sum to 1"),
+        ({"association": True, "split": (0.5, 0.4)}, "sum to 1"),
         ({"shares": (0.0, 0.5, 0.5)}, "shares[0]"),
         ({"kappa_mw": -1.0}, "kappa_mw"),
         ({"kappa_mw": 1.0, "shares": (0.3, 0.3, 0.3)}, "both given"),
@@ -420,3 +420,16 @@ def test_arguments_rebuild_the_game(preset):
 def test_metrics_are_named_in_the_order_of_the_kernel():
     game = nashgrid.game("market-v0")
     assert tuple(m.name for m in game.metrics if not m.per_agent) == SHARED
+
+
+def test_every_preset_is_on_the_page_and_a_split_needs_an_association():
+    page = nashgrid.envs.market_v0.__doc__
+    for preset in nashgrid.envs.spec("market-v0").presets:
+        assert f"`{preset}`" in page
+    with pytest.raises(ValueError, match="split is given, but association = False"):
+        nashgrid.game("market-v0", split=(0.9, 0.1))
+
+
+def test_the_reference_engine_draws_one_scenario_at_a_time():
+    assert nashgrid.game("market-v0", physics="pandapower").draw_ahead == 1
+    assert nashgrid.game("market-v0").draw_ahead > 1

@@ -317,3 +317,15 @@ def test_kkt_residual_is_zero_at_the_equilibrium_and_a_derivative_elsewhere():
         base = outcomes(game.instance, scenario, nothing, tolerance_pu=1e-10).payoff[:, g]
         slopes.append((rise - base) / 1e-3)
     np.testing.assert_allclose(residual, np.max(slopes, axis=0).clip(0), rtol=2e-3)
+
+
+def test_a_hard_scenario_alone_is_solved_as_it_is_in_a_batch():
+    game = nashgrid.game(
+        "market-v0", connections=("675", ("680", 2_000.0)), available_mw=(3.0, 9.0)
+    )
+    together = nashgrid.solve(game, game.draw(seeds(12)))
+    assert 0 < together.certificate.holds.sum() < 12
+    for b in range(12):
+        alone = nashgrid.solve(game, game.draw(seeds(12)[b : b + 1]))
+        assert alone.payoffs[0].tolist() == together.payoffs[b].tolist()
+        assert alone.certificate.gap[0] == together.certificate.gap[b]

@@ -369,3 +369,8 @@ def test_validation_measures_the_same_nash_conv_as_the_score():
     assert found["nash_conv"] == pytest.approx(703.25)
     assert found["nash_conv_percent"] == pytest.approx(100 * 703.25 / 5284.444444, rel=1e-9)
     assert (found["shown_firm_0"], found["shown_firm_1"]) == pytest.approx((55.0, 55.0))
+
+
+def test_scenarios_are_counted_in_whole_numbers():
+    with pytest.raises(ValueError, match=r"scenarios = 2.5 is not a whole number"):
+        nashgrid.score(policies.random(), nashgrid.game("oligopoly-v0"), scenarios=2.5)

@@ -202,6 +202,13 @@ def test_choices_that_are_not_whole_are_refused():
         seat.step(1.7)
 
 
+def test_a_seat_says_what_action_it_takes():
+    seat = nashgrid.make_seat("oligopoly-v0", "firm_0", zero)
+    seat.reset(seed=0)
+    with pytest.raises(ValueError, match=r"action has shape \(3,\); oligopoly-v0 takes \(1,\)"):
+        seat.step(np.zeros(3))
+
+
 def test_views_say_so_before_the_first_reset():
     for env in (nashgrid.make(RaftGame()), nashgrid.make_aec(RaftGame())):
         with pytest.raises(RuntimeError, match="reset"):

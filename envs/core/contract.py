@@ -84,6 +84,7 @@ class Game(ABC):
     action_size: int = 0  # A; 0 in a game of choices
     choices: int = 0  # K; 0 in a game of continuous actions
     welfare_metric: ClassVar[str]  # the shared metric that holds the welfare of a round
+    draw_ahead: int = 16  # scenarios drawn at once for a single copy; 1 where each one is costly
     payoff_unit: str = "1"
     payoff_scale: float = 1.0  # typical sum of payoffs; tolerances and penalties are shares of it
 

@@ -14,7 +14,6 @@ from nashgrid.envs.core.contract import Actions, Game, SeedArray, Step, put, tak
 from nashgrid.envs.core.random import hashed, stream
 
 EPISODE = stream("episode")
-AHEAD = 16  # episodes of a single copy that are drawn together
 _ONE = np.uint64(1)
 
 
@@ -150,16 +149,17 @@ class Copies:
             raise ValueError(f"state.t is not within 0..{self.game.horizon}")
 
     def _next_of_one(self) -> None:
-        """The next episode of a single copy. A draw costs hardly more for 16 scenarios than for
-        one, and the scenario of an episode does not depend on when it is drawn: draw them ahead."""
+        """The next episode of a single copy. One call mostly costs hardly more for 16 scenarios
+        than for one, and a scenario does not depend on when it is drawn: draw them ahead."""
         self.episodes = self.episodes + _ONE
+        ahead = self.game.draw_ahead
         if self._ahead is None:
-            coming = (self.episodes + np.arange(AHEAD)).astype(np.uint64)
-            roots = np.repeat(self.ready(), AHEAD)
+            coming = (self.episodes + np.arange(ahead)).astype(np.uint64)
+            roots = np.repeat(self.ready(), ahead)
             self._ahead = self.game.draw(episode_seeds(roots, coming)), 0
         scenarios, row = self._ahead
         self.scenario = take(scenarios, slice(row, row + 1))
-        self._ahead = (scenarios, row + 1) if row + 1 < AHEAD else None
+        self._ahead = (scenarios, row + 1) if row + 1 < ahead else None
         self._over = None
         self.state = self.game.initial(self.scenario)
 

@@ -40,7 +40,9 @@ def check(game: Market) -> None:
         object.__setattr__(game, "connections", sites)
     if game.association is True and 0 < microgrids < 3:
         found.add("association = True needs three microgrids or more: microgrid_1 stays alone")
-    if game.split is not None and _shares(found, "split", game.split, microgrids - 1):
+    if game.split is not None and game.association is False:
+        found.add("split is given, but association = False: every microgrid acts for itself")
+    elif game.split is not None and _shares(found, "split", game.split, microgrids - 1):
         if abs(sum(game.split) - 1.0) > 1e-9:
             found.add(f"split = {game.split} must sum to 1")
     if game.shares is not None and _shares(found, "shares", game.shares, microgrids, open_low=True):

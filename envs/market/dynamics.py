@@ -209,6 +209,10 @@ class Market(Game):
     def n_microgrids(self) -> int:
         return len(self.connections)
 
+    @property
+    def draw_ahead(self) -> int:  # type: ignore[override]
+        return 16 if self.physics == "kernel" else 1
+
     @cached_property
     def agents(self) -> tuple[str, ...]:  # type: ignore[override]
         if self.association:

@@ -58,7 +58,10 @@ class SeatEnv(gymnasium.Env[Any, Any]):
             raise RuntimeError("the episode is over, or has not begun; call reset()")
         game = self.game
         shape = (1, 1, game.action_size) if game.is_continuous else (1, 1)
-        given = np.asarray(action).reshape(shape)
+        given = np.asarray(action)
+        if given.size != int(np.prod(shape)):
+            raise ValueError(f"action has shape {given.shape}; {game.id} takes {shape[2:] or '()'}")
+        given = given.reshape(shape)
         rewards, terminated, self._metrics = self._seats.play(given)
         if self.render_mode == "human":
             self.render()
