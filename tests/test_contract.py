@@ -288,11 +288,17 @@ def test_an_episode_drawn_ahead_is_the_episode_drawn_alone():
         alone.reset()
 
 
-def test_actions_outside_the_box_are_clipped():
+def test_actions_outside_the_box_are_clipped_and_counted():
     copies = Copies(nashgrid.game("oligopoly-v0"), 1)
     copies.reset(0)
     step = copies.step(np.array([[[7.0], [-3.0]]]))
     assert step.metrics["quantity_mwh"].tolist() == [[240.0, 0.0]]
+    assert copies.clipped == 2
+    copies.reset()
+    copies.step(np.array([[[1.0], [-1.5]]]))
+    assert copies.clipped == 3
+    copies.reset(0)
+    assert copies.clipped == 0
 
 
 def test_masked_choices_are_projected_and_counted():

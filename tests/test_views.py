@@ -191,6 +191,17 @@ def test_masks_are_in_the_infos_or_in_the_observation():
     assert seat.action_masks().tolist() == [True] * 4
 
 
+def test_clipped_actions_are_counted_once_by_both_views():
+    for env in (nashgrid.make("oligopoly-v0"), nashgrid.make_aec("oligopoly-v0")):
+        env.reset(seed=0)
+        if isinstance(env, pettingzoo.ParallelEnv):
+            env.step({"firm_0": np.array([2.0]), "firm_1": np.array([0.5])})
+        else:
+            env.step(np.array([2.0]))
+            env.step(np.array([0.5]))
+        assert env.clipped == 1
+
+
 def test_choices_that_are_not_whole_are_refused():
     env = nashgrid.make(RaftGame())
     env.reset(seed=0)

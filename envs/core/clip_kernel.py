@@ -8,12 +8,14 @@ from numba import njit
 
 @njit(cache=True, nogil=True)
 def clip(actions):
-    """f64[B, N, A] clipped to [-1, 1], and whether all of it was finite."""
+    """f64[B, N, A] clipped to [-1, 1], and how many were outside; -1 if one is not finite."""
     out = np.empty_like(actions)
+    outside = 0
     finite = True
     source, target = actions.ravel(), out.ravel()
     for i in range(source.size):
         value = source[i]
         finite &= np.isfinite(value)
+        outside += abs(value) > 1.0
         target[i] = min(max(value, -1.0), 1.0)
-    return out, finite
+    return out, outside if finite else -1

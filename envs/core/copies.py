@@ -27,6 +27,8 @@ class Copies:
 
     Copy c of a reset with seed s has root s + c; its episode k draws from
     ``episode_seeds(s + c, k)``. Nothing handed out is written later.
+
+    clipped : numbers outside [-1, 1] in the actions played since the last seeded reset
     """
 
     def __init__(self, game: Game, copies: int = 1) -> None:
@@ -41,6 +43,7 @@ class Copies:
         self.episodes: SeedArray = np.zeros(copies, dtype=np.uint64)
         self.scenario: Any = None
         self.state: Any = None
+        self.clipped = 0
         self._ahead: tuple[Any, int] | None = None  # scenarios of the next episodes, next row
         self._over: NDArray[np.bool_] | None = None  # copies whose episode has ended
 
@@ -49,6 +52,7 @@ class Copies:
         if seed is not None:
             self.roots = _roots(seed, self.copies)
             self.episodes = np.zeros(self.copies, dtype=np.uint64)
+            self.clipped = 0
         elif self.roots is None:
             self.roots = _roots(secrets.randbits(63), self.copies)
         elif self.copies == 1:
@@ -78,7 +82,7 @@ class Copies:
     def step(self, actions: Actions) -> Step:
         """Play one round with actions of all agents, f64[B, N, A] or i64[B, N].
 
-        Continuous actions are clipped to [-1, 1].
+        Continuous actions are clipped to [-1, 1]; ``clipped`` counts the numbers outside.
 
         Raises
         ------
@@ -88,7 +92,9 @@ class Copies:
         self.ready()
         if self._over is not None and self._over.any():
             raise RuntimeError(f"copies {np.flatnonzero(self._over)[:5]} are over: restart them")
-        step = self.game.step(self.scenario, self.state, self.checked(actions))
+        legal, outside = self._checked(actions)
+        self.clipped += outside
+        step = self.game.step(self.scenario, self.state, legal)
         self.state = step.state
         self._over = step.terminated
         return step
@@ -102,19 +108,23 @@ class Copies:
 
     def checked(self, actions: Actions) -> Actions:
         """The actions as the game takes them, or one clear error."""
+        return self._checked(actions)[0]
+
+    def _checked(self, actions: Actions) -> tuple[Actions, int]:
+        """The same with the count of numbers that had to be clipped."""
         game = self.game
         if game.is_continuous:
             array = np.ascontiguousarray(actions, dtype=np.float64)
             if array.shape != self._shape:
                 raise ValueError(_shape_message(game, self.copies, array.shape))
-            clipped, finite = _clip()(array)
-            if not finite:
+            clipped, outside = _clip()(array)
+            if outside < 0:
                 row, agent, _ = np.argwhere(~np.isfinite(array))[0]
                 raise ValueError(
                     f"action of {game.agents[agent]} in copy {row} is not finite: "
                     f"{array[row, agent].tolist()}; actions are numbers in [-1, 1]"
                 )
-            return clipped
+            return clipped, outside
         array = np.asarray(actions)
         if array.shape != self._shape:
             raise ValueError(_shape_message(game, self.copies, array.shape))
@@ -130,7 +140,7 @@ class Copies:
                 f"action of {game.agents[agent]} in copy {row} is {array[row, agent]}; "
                 f"allowed: 0..{game.choices - 1}"
             )
-        return array.astype(np.int64)
+        return array.astype(np.int64), 0
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Everything needed to continue elsewhere: seeds, counters and state as flat arrays."""
@@ -147,6 +157,7 @@ class Copies:
         self.state = _unflat("state", self.state, arrays)
         if (self.state.t < 0).any() or (self.state.t > self.game.horizon).any():
             raise ValueError(f"state.t is not within 0..{self.game.horizon}")
+        self._over = np.asarray(self.state.t == self.game.horizon)
 
     def _next_of_one(self) -> None:
         """The next episode of a single copy. One call mostly costs hardly more for 16 scenarios

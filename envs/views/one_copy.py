@@ -62,6 +62,11 @@ class OneCopy:
         """The state of play, a batch of one."""
         return self._copies.state
 
+    @property
+    def clipped(self) -> int:
+        """Numbers outside [-1, 1] in the actions played since the last seeded reset."""
+        return self._copies.clipped
+
     def state(self) -> NDArray[np.float32]:
         """Global state for central critics, f32[S]."""
         self._copies.ready()
