@@ -4,6 +4,10 @@ solvers(game)                                   names of the solvers, the defaul
 solve(game, scenario, solver)                   a reference with its certificate
 best_response(game, scenario, actions)          best deviation of each agent from a profile
 best_response_executed(game, scenario, samples) the same from independent mixed play
+policy_gap(game, scenario, policy)              best deviations in a game with rounds
+policy_gap_executed(game, scenario, policy, samples)  the same from play with noise
+profile_gap(game, scenario, profile)            the same for play laid down beforehand
+compared(game)                                  solvers that stand beside every policy in a score
 response_to_nothing(game, scenario)             what each agent does best if it is alone
 kkt_residual(game, scenario, actions)           how far a profile is from optimality conditions
 reference_policy(game, solver)                  a policy that replays the reference
@@ -20,7 +24,8 @@ from typing import Any
 import numpy as np
 
 from nashgrid.baselines.cache import cached
-from nashgrid.baselines.reference import BestResponse, Certificate, Reference
+from nashgrid.baselines.profiles import each_round
+from nashgrid.baselines.reference import BestResponse, Certificate, PolicyGap, Reference
 from nashgrid.envs import spec
 from nashgrid.envs.core.contract import Actions, FloatArray, Game
 from nashgrid.envs.core.errors import unknown
@@ -29,21 +34,29 @@ from nashgrid.envs.core.seats import Policy
 __all__ = [
     "BestResponse",
     "Certificate",
+    "PolicyGap",
     "Reference",
     "best_response",
     "best_response_executed",
+    "compared",
     "kkt_residual",
+    "policy_gap",
+    "policy_gap_executed",
+    "profile_gap",
     "reference_policy",
     "response_to_nothing",
     "solve",
     "solvers",
 ]
 
-# Each module supplies solvers(game), solve(game, scenario, solver), best_response,
-# best_response_executed and reference_policy(game, solver) for its own class of game.
+# Each module supplies solvers(game), solve(game, scenario, solver) and reference_policy(game,
+# solver) for its own class of game; best_response and best_response_executed where it has one
+# round, policy_gap and policy_gap_executed where it has more; kkt_residual and response_to_nothing
+# if it likes, and where rounds are many, profile_gap and compared.
 MODULES = {
     "oligopoly-v0": "nashgrid.baselines.oligopoly",
     "market-v0": "nashgrid.baselines.market",
+    "flexibility-v0": "nashgrid.baselines.flexibility",
 }
 
 
@@ -72,29 +85,59 @@ def solve(
 def best_response(game: Game, scenario: Any, actions: Actions) -> BestResponse:
     """Best deviation of each agent from a deterministic profile, the others staying put.
 
-    actions : f64[B, N, A], in the form that ``game.step`` takes
+    actions : f64[B, N, A] or i64[B, N, A], in the form that ``game.step`` takes
 
     Raises
     ------
     ValueError : a game without references, a game with turns, actions of another shape
     """
     module = _module(game)
-    _check_actions(game, scenario, actions, ("B", "N", "A"))
-    return module.best_response(game, scenario, np.asarray(actions, dtype=np.float64))
+    joint = _checked(game, scenario, actions, ("B", "N", "A"))
+    return module.best_response(game, scenario, joint)
 
 
-def best_response_executed(game: Game, scenario: Any, samples: FloatArray) -> BestResponse:
+def best_response_executed(game: Game, scenario: Any, samples: Actions) -> BestResponse:
     """Best deviation of each agent from independent mixed play, given by joint samples.
 
-    samples : f64[S, B, N, A]; ``value`` and ``achieved`` are means over the S samples
+    samples : f64[S, B, N, A] or i64[S, B, N, A]; ``value`` and ``achieved`` are means over them
 
     Raises
     ------
     ValueError : a game without references, a game with turns, samples of another shape
     """
     module = _module(game)
-    _check_actions(game, scenario, samples, ("S", "B", "N", "A"))
-    return module.best_response_executed(game, scenario, np.asarray(samples, dtype=np.float64))
+    joint = _checked(game, scenario, samples, ("S", "B", "N", "A"))
+    return module.best_response_executed(game, scenario, joint)
+
+
+def policy_gap(game: Game, scenario: Any, policy: Policy, quick: bool = False) -> PolicyGap:
+    """What each agent gains by leaving a deterministic policy in a game with turns or rounds.
+
+    quick : leave out what only goes into the details and takes long
+
+    Raises
+    ------
+    ValueError : a game without references, or whose references offer no such gap
+    """
+    return _rounds(game, scenario).policy_gap(game, scenario, policy, quick)
+
+
+def profile_gap(game: Game, scenario: Any, profile: FloatArray) -> PolicyGap:
+    """The same for play that is laid down beforehand, f64[B, T, N, A] in physical units."""
+    module = _rounds(game, scenario)
+    if not hasattr(module, "profile_gap"):
+        raise ValueError(f"the references of {game.id} offer no gap of profiles")
+    return module.profile_gap(game, scenario, profile)
+
+
+def compared(game: Game) -> list[str]:
+    """Solvers whose outcome stands beside every policy in a score, as a row of its own."""
+    return list(getattr(_module(game), "compared", lambda game: [])(game))
+
+
+def policy_gap_executed(game: Game, scenario: Any, policy: Any, samples: int) -> PolicyGap:
+    """The same from play with noise, means over ``samples``; the policy has ``executed(seed)``."""
+    return _rounds(game, scenario).policy_gap_executed(game, scenario, policy, samples)
 
 
 def kkt_residual(game: Game, scenario: Any, actions: Actions) -> FloatArray | None:
@@ -105,8 +148,7 @@ def kkt_residual(game: Game, scenario: Any, actions: Actions) -> FloatArray | No
     residual = getattr(_module(game), "kkt_residual", None)
     if residual is None:
         return None
-    _check_actions(game, scenario, actions, ("B", "N", "A"))
-    found: FloatArray = residual(game, scenario, np.asarray(actions, dtype=np.float64))
+    found: FloatArray = residual(game, scenario, _checked(game, scenario, actions, ("B", "N", "A")))
     return found
 
 
@@ -116,10 +158,13 @@ def reference_policy(game: Game, solver: str | None = None) -> Policy:
 
 
 def response_to_nothing(game: Game, scenario: Any) -> FloatArray:
-    """f64[B, N]: what each agent would do best, in physical units, if the others did nothing."""
+    """f64[B, T, N, A]: what each agent would do best if the others did nothing, physical units."""
     module = _module(game)
+    if hasattr(module, "response_to_nothing"):
+        return module.response_to_nothing(game, scenario)
     nothing = np.zeros((scenario.seed.shape[0], game.n_agents, game.action_size))
-    return module.best_response(game, scenario, game.action(scenario, nothing)).quantity
+    response = module.best_response(game, scenario, game.action(scenario, nothing))
+    return each_round(game, response.quantity)
 
 
 def _module(game: Game) -> ModuleType:
@@ -127,6 +172,18 @@ def _module(game: Game) -> ModuleType:
     if problem:
         raise ValueError(problem)
     return import_module(MODULES[game.id])
+
+
+def _rounds(game: Game, scenario: Any) -> ModuleType:
+    """The module of a game with rounds."""
+    module = _module(game)
+    if game.is_one_shot or not hasattr(module, "policy_gap"):
+        raise ValueError(
+            f"{game.id} with these arguments has {game.horizon} round(s), and its references offer "
+            "no gap of policies over rounds; for one round see best_response"
+        )
+    _check_scenario(game, scenario)
+    return module
 
 
 def _why_not(game: Game) -> str:
@@ -173,11 +230,13 @@ def _check_scenario(game: Game, scenario: Any) -> None:
             )
 
 
-def _check_actions(game: Game, scenario: Any, actions: Any, letters: tuple[str, ...]) -> None:
-    if not game.is_simultaneous or game.horizon != 1:
+def _checked(game: Game, scenario: Any, actions: Any, letters: tuple[str, ...]) -> Actions:
+    """The actions as the solvers take them, or one clear error."""
+    if not game.is_one_shot:
         raise ValueError(
             f"{game.id} with these arguments is played in turns or rounds: a deviation there is a "
-            "policy, not an action (for the oligopoly see baselines.oligopoly.subgame_gap)"
+            "policy, not an action (see baselines.policy_gap; for the oligopoly also "
+            "baselines.oligopoly.subgame_gap)"
         )
     _check_scenario(game, scenario)
     copies = scenario.seed.shape[0]
@@ -188,8 +247,18 @@ def _check_actions(game: Game, scenario: Any, actions: Any, letters: tuple[str, 
             f"actions have shape {shape}; ({', '.join(letters)}) with (B, N, A) = {wanted} "
             "is needed"
         )
-    if not (np.abs(actions) <= 1.0).all():
+    array = np.asarray(actions)
+    if game.is_continuous:
+        if not (np.abs(array) <= 1.0).all():
+            raise ValueError(
+                f"actions reach from {array.min():g} to {array.max():g}; they are finite "
+                "numbers in [-1, 1]"
+            )
+        return array.astype(np.float64)
+    fits = array.dtype.kind in "iu" and bool(((array >= 0) & (array < game.choices)).all())
+    if not fits:
         raise ValueError(
-            f"actions reach from {np.min(actions):g} to {np.max(actions):g}; they are finite "
-            "numbers in [-1, 1]"
+            f"actions are {array.dtype} from {array.min()} to {array.max()}; they are whole "
+            f"numbers below {game.choices}"
         )
+    return array.astype(np.int64)

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from nashgrid.baselines.reference import Certificate, Reference
 from nashgrid.envs.core.contract import Game
 
+FORMAT = 2  # of the arrays of a reference
 KEPT_BYTES = 64 * 2**20
 
 _memory: OrderedDict[str, dict[str, NDArray[Any]]] = OrderedDict()
@@ -81,7 +82,7 @@ def key(game: Game, scenario: Any, solver: str) -> str:
     from nashgrid import __version__
 
     digest = blake2b(digest_size=20)
-    head = (__version__, game.id, sorted(game.arguments.items()), solver)
+    head = (__version__, FORMAT, game.id, sorted(game.arguments.items()), solver)
     digest.update(repr(head).encode())
     _feed(digest, scenario)
     return f"{game.id}-{solver}-{digest.hexdigest()}"

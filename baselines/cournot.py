@@ -187,4 +187,4 @@ def _response(scenario: Firms, value: FloatArray, others_mwh: FloatArray) -> Bes
     # rounding may put the value of the best output itself a last digit below the one played
     achieved = np.maximum(profit_against(scenario, best, others_mwh), value)
     failed = np.zeros(len(value), dtype=bool)
-    return BestResponse(value, achieved, achieved.copy(), best, "exact", failed)
+    return BestResponse(value, achieved, achieved.copy(), best[..., None], "exact", failed)

@@ -28,6 +28,7 @@ from nashgrid.baselines.box_newton import (
     projected,
 )
 from nashgrid.baselines.interval import maximise_interval
+from nashgrid.baselines.profiles import each_round
 from nashgrid.baselines.reference import BestResponse, Certificate, Reference, Replay
 from nashgrid.envs.core.contract import Actions, FloatArray, take
 from nashgrid.envs.core.random import stream, uniform
@@ -108,7 +109,7 @@ def solve(game: Market, scenario: Conditions, solver: str) -> Reference:
     return Reference(
         concept=solver,
         solver=solver,
-        profile=best.x,
+        profile=each_round(game, best.x[..., None]),
         payoffs=np.where(end.solved[:, None], end.payoff, np.nan),
         welfare=np.where(end.solved, end["welfare_eur_per_h"], np.nan),
         certificate=proof,
@@ -116,30 +117,28 @@ def solve(game: Market, scenario: Conditions, solver: str) -> Reference:
     )
 
 
-def certificate(
-    game: Market, scenario: Conditions, concept: str, profile: FloatArray
-) -> Certificate:
-    """Check any profile f64[B, N], MW, against a concept, without regard to how it was found.
+def certificate(game: Market, scenario: Conditions, concept: str, x_mw: FloatArray) -> Certificate:
+    """Check any injections f64[B, N], MW, against a concept, without regard to how it was found.
 
     nash    : primal = sum of payoffs, dual = sum of the bounds on own deviations, each searched
               over the whole own interval; gap = NashConv
-    welfare : primal = welfare, dual = a bound from the gradient at the profile and the largest
+    welfare : primal = welfare, dual = a bound from the gradient at them and the largest
               eigenvalue found at sampled points; by branch and bound (``box_bound``) where that is
-              positive and the profile satisfies the first-order conditions
+              positive and they satisfy the first-order conditions
 
-    Both rest on curvatures that were sampled, hence the status "curvature-bound". A profile outside
-    the box, or whose power flow fails, has an infinite gap.
+    Both rest on curvatures that were sampled, hence the status "curvature-bound". Injections
+    outside the box, or whose power flow fails, have an infinite gap.
     """
     started = perf_counter()
-    profile = np.asarray(profile, dtype=np.float64)
+    x_mw = np.asarray(x_mw, dtype=np.float64)
     low, high = _box(scenario)
-    outside = ((profile < low - 1e-12) | (profile > high + 1e-12)).any(axis=1)
-    inside = np.minimum(np.maximum(profile, low), high)
+    outside = ((x_mw < low - 1e-12) | (x_mw > high + 1e-12)).any(axis=1)
+    inside = np.minimum(np.maximum(x_mw, low), high)
     if concept == "nash":
         found = _nash_certificate(game, best_response_to(game, scenario, inside), started)
     elif concept == "welfare":
         f = _function(game, scenario, _welfare)
-        rows = np.arange(profile.shape[0])
+        rows = np.arange(x_mw.shape[0])
         gradient, _ = derivatives(f, rows, inside)
         value = f(rows, inside[:, None])[:, 0]
         curvature = _curvature(game, scenario, _welfare, inside)
@@ -340,7 +339,7 @@ def _response(
         quantity = np.where(stay, x_mw[0], quantity)
     achieved = np.where(stay, value, achieved)
     bound = np.maximum(bound, achieved)
-    return BestResponse(value, achieved, bound, quantity, "curvature-bound", failed)
+    return BestResponse(value, achieved, bound, quantity[..., None], "curvature-bound", failed)
 
 
 # ----- certificates -----

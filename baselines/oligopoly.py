@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from nashgrid.baselines import cournot, stackelberg
 from nashgrid.baselines.box_newton import projected
+from nashgrid.baselines.leader_gap import policy_gap, policy_gap_executed
+from nashgrid.baselines.profiles import each_round
 from nashgrid.baselines.reference import BestResponse, Certificate, Reference, Replay
 from nashgrid.baselines.stackelberg import SubgameGap, SubgamePerfect, subgame_gap
 from nashgrid.envs.core.contract import Actions, FloatArray
@@ -22,6 +24,8 @@ __all__ = [
     "best_response_executed",
     "certificate",
     "kkt_residual",
+    "policy_gap",
+    "policy_gap_executed",
     "reference_policy",
     "solve",
     "solvers",
@@ -44,20 +48,20 @@ def solve(game: Oligopoly, scenario: Firms, solver: str) -> Reference:
     started = perf_counter()
     if solver == "stackelberg":
         leader, _ = stackelberg.leader_optimum(scenario)
-        profile = np.concatenate([leader[:, None], stackelberg.reply(scenario, leader)], axis=1)
+        q_mwh = np.concatenate([leader[:, None], stackelberg.reply(scenario, leader)], axis=1)
         details = {}
     else:
         program = cournot.program(scenario, solver)
-        profile = cournot.maximiser(program)
-        details = {"complementarity_eur": cournot.complementarity_eur(program, profile)}
-    details["price_eur_per_mwh"] = price_eur_per_mwh(profile, scenario)
+        q_mwh = cournot.maximiser(program)
+        details = {"complementarity_eur": cournot.complementarity_eur(program, q_mwh)}
+    details["price_eur_per_mwh"] = price_eur_per_mwh(q_mwh, scenario)
     return Reference(
         concept=solver,
         solver=solver,
-        profile=profile,
-        payoffs=profit_eur(profile, scenario),
-        welfare=welfare_eur(profile, scenario),
-        certificate=certificate(game, scenario, solver, profile, started),
+        profile=each_round(game, q_mwh[..., None]),
+        payoffs=profit_eur(q_mwh, scenario),
+        welfare=welfare_eur(q_mwh, scenario),
+        certificate=certificate(game, scenario, solver, q_mwh, started),
         details=details,
     )
 
@@ -66,34 +70,34 @@ def certificate(
     game: Oligopoly,
     scenario: Firms,
     concept: str,
-    profile: FloatArray,
+    q_mwh: FloatArray,
     started: float | None = None,
 ) -> Certificate:
-    """Check any profile f64[B, n] against a concept, without regard to how it was found.
+    """Check any outputs f64[B, n], MWh, against a concept, without regard to how it was found.
 
     nash        : primal = sum of profits, dual = sum of the profits of exact best responses
     stackelberg : the same, except that the followers are let reply when the leader deviates
-    competitive : primal = welfare, dual = Lagrangian bound at the price of the profile
+    competitive : primal = welfare, dual = Lagrangian bound at the price of the outputs
     cartel      : primal = sum of profits, dual = Lagrangian bound
 
-    A profile outside the capacities has an infinite gap.
+    Outputs outside the capacities have an infinite gap.
     """
     started = perf_counter() if started is None else started
     if concept in ("competitive", "cartel"):
         program = cournot.program(scenario, concept)
-        primal = cournot.objective(program, profile)
-        dual = cournot.dual_bound(program, program.slope * profile.sum(axis=1))
+        primal = cournot.objective(program, q_mwh)
+        dual = cournot.dual_bound(program, program.slope * q_mwh.sum(axis=1))
     else:
-        response = cournot.response_to(scenario, profile)
+        response = cournot.response_to(scenario, q_mwh)
         value, best = response.value.copy(), response.achieved.copy()
         if concept == "stackelberg":
-            replied = profile.copy()
-            replied[:, 1:] = stackelberg.reply(scenario, profile[:, 0])
+            replied = q_mwh.copy()
+            replied[:, 1:] = stackelberg.reply(scenario, q_mwh[:, 0])
             value[:, 0] = profit_eur(replied, scenario)[:, 0]
             best[:, 0] = stackelberg.leader_optimum(scenario)[1]
         primal, dual = value.sum(axis=1), best.sum(axis=1)
     slack = 1e-12 * scenario.capacity_mwh
-    outside = (profile < -slack) | (profile > scenario.capacity_mwh + slack)
+    outside = (q_mwh < -slack) | (q_mwh > scenario.capacity_mwh + slack)
     gap = np.where(outside.any(axis=1), np.inf, dual - primal)
     tolerance = TOLERANCE * game.payoff_scale
     return Certificate("exact", primal, dual, gap, tolerance, perf_counter() - started)

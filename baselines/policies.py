@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -47,8 +48,9 @@ class Greedy:
         self, game: Game, scenario: Any, state: Any, observation: NDArray[np.float32]
     ) -> Actions:
         from nashgrid.baselines import response_to_nothing
+        from nashgrid.baselines.profiles import at_round
 
-        return game.action(scenario, response_to_nothing(game, scenario)[..., None])
+        return game.action(scenario, at_round(response_to_nothing(game, scenario), state.t))
 
 
 @dataclass(frozen=True)
@@ -62,12 +64,17 @@ class Random:
     ) -> Actions:
         noise = stream(f"policies.random/{self.seed}")
         seeds = hashed(scenario.seed, noise, state.t.astype(np.uint64))
+        numbers = uniform(seeds, noise, game.n_agents * game.action_size)
+        numbers = numbers.reshape(-1, game.n_agents, game.action_size)
         if game.is_continuous:
-            numbers = uniform(seeds, noise, game.n_agents * game.action_size)
-            return 2.0 * numbers.reshape(-1, game.n_agents, game.action_size) - 1.0
-        allowed = game.action_mask(scenario, state)
-        rank = np.floor(uniform(seeds, noise, game.n_agents) * allowed.sum(axis=2))
-        return np.argmax(np.cumsum(allowed, axis=2) > rank[..., None], axis=2)
+            return 2.0 * numbers - 1.0
+        mask = game.action_mask(scenario, state)
+        joint = np.empty(numbers.shape, dtype=np.int64)
+        for k, (start, end) in enumerate(pairwise(game.option_starts)):
+            allowed = mask[..., start:end]
+            rank = np.floor(numbers[..., k] * allowed.sum(axis=2))
+            joint[..., k] = np.argmax(np.cumsum(allowed, axis=2) > rank[..., None], axis=2)
+        return joint
 
     def executed(self, seed: int) -> Random:
         """The same policy with other noise, independent of it for every ``seed``."""
@@ -86,11 +93,10 @@ class Constant:
     ) -> Actions:
         value = np.asarray(self.value)
         copies = state.t.shape[0]
-        shape: tuple[int, ...] = (game.n_agents,)
-        if game.is_continuous:
-            shape = (*shape, game.action_size)
+        shape = (game.n_agents, game.action_size)
+        if game.is_continuous or self.unit == "physical":
             value = value.astype(np.float64)
-            value = value[:, None] if value.ndim == 1 else value
+        value = value[:, None] if value.ndim == 1 else value
         try:
             joint = np.broadcast_to(value, (copies, *shape)).copy()
         except ValueError:
@@ -112,12 +118,7 @@ class StableBaselines:
     ) -> Actions:
         rows = observation.reshape(-1, observation.shape[-1])
         actions, _ = self.model.predict(rows, deterministic=True)
-        shape: tuple[int, ...] = observation.shape[:2]
-        return (
-            actions.reshape(*shape, game.action_size)
-            if game.is_continuous
-            else (actions.reshape(shape))
-        )
+        return actions.reshape(*observation.shape[:2], game.action_size)
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,7 +195,7 @@ def constant(
 ) -> Constant:
     """The same joint action in every round.
 
-    value : one number for all seats, one for each (N), or (N, A)
+    value : one number for all seats, one for each (N), or (N, A) with all the numbers of each
     unit  : "action", numbers in [-1, 1] or choices; "physical", in the unit of ``Game.quantity``
 
     Raises

@@ -1,7 +1,7 @@
 """What a solver hands back: a reference with its certificate, and a best response with its bound.
 
-Letters as in ``nashgrid.envs.core.contract``: B copies, N agents. Payoffs are in the unit of the
-game (``Game.payoff_unit``), quantities in its physical unit.
+Letters as in ``nashgrid.envs.core.contract``: B copies, T rounds, N agents, A numbers. Payoffs are
+in the unit of the game (``Game.payoff_unit``), quantities in its physical unit.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nashgrid.baselines.profiles import at_round
 from nashgrid.envs.core.contract import Actions, BoolArray, FloatArray, Game
 
 STATUSES = ("exact", "certified", "curvature-bound", "heuristic", "failed")
@@ -54,7 +55,8 @@ class Reference:
 
     concept : "nash", "stackelberg", "cartel", "competitive", "welfare", ...
     solver  : the name it was asked for by
-    profile : f64[B, N], one physical quantity per agent
+    profile : f64[B, T, N, A], physical quantities of every round, T the horizon of the game; 0 for
+              seats that do not move in a round
     payoffs : f64[B, N]; welfare f64[B]: both from the game's own payoff functions at ``profile``
     details : what else the solver knows (multipliers, residuals), name -> array
     """
@@ -75,7 +77,7 @@ class BestResponse:
     value    : f64[B, N], own payoff as played
     achieved : f64[B, N], own payoff of the deviation ``quantity``; at least ``value``
     bound    : f64[B, N], no own deviation gets more; at least ``achieved``
-    quantity : f64[B, N], the deviation, in the physical unit
+    quantity : f64[B, N, A], the deviation, in the physical unit
     label    : "exact" (achieved is the maximum), "certified" or "curvature-bound": what backs bound
     failed   : bool[B], the profile itself could not be solved: its numbers are not to be used.
                A deviation that cannot be solved is no gain; where an agent's interval holds one,
@@ -101,8 +103,42 @@ class BestResponse:
 
 
 @dataclass(frozen=True)
+class PolicyGap:
+    """What deviating from a policy would gain in a game with rounds; the others keep to theirs.
+
+    scope    : "policy", deviations over the whole episode; or "stage", the sum over the rounds of
+               what deviating in that round alone would gain in it. Then what is known about the
+               whole episode stands in ``details`` as a bracket: day_gain <= gain <= day_gain_bound
+    value    : f64[B, N], own payoff of the episode as played
+    achieved : f64[B, N], own payoff of the best deviation found
+    bound    : f64[B, N], no own deviation gets more; NaN for a seat whose gain no method bounds
+    label    : what backs the numbers, in words
+    failed   : bool[B], the play itself could not be solved
+    details  : further gaps and measures, name -> f64[B]
+    """
+
+    value: FloatArray
+    achieved: FloatArray
+    bound: FloatArray
+    label: str
+    failed: BoolArray
+    details: dict[str, FloatArray] = field(default_factory=dict)
+    scope: str = "policy"
+
+    @property
+    def gap(self) -> FloatArray:
+        """f64[B, N]: gain of the deviation found, a lower bound on the true gap."""
+        return self.achieved - self.value
+
+    @property
+    def gap_bound(self) -> FloatArray:
+        """f64[B, N]: an upper bound on the true gap."""
+        return self.bound - self.value
+
+
+@dataclass(frozen=True)
 class Replay:
-    """Policy that plays the reference of a one-round simultaneous game on any scenario."""
+    """Policy that plays the reference of a game, round by round, on any scenario."""
 
     solver: str
 
@@ -111,4 +147,5 @@ class Replay:
     ) -> Actions:
         from nashgrid.baselines import solve
 
-        return game.action(scenario, solve(game, scenario, self.solver).profile[..., None])
+        profile = solve(game, scenario, self.solver).profile
+        return game.action(scenario, at_round(profile, state.t))

@@ -73,7 +73,7 @@ def build(raw: Mapping[str, Any], label: str, *, check_game: bool = True) -> Exp
     except ValidationError as error:
         problems += [_explain(item) for item in error.errors()]
     if check_game or problems:
-        problems += _game_problems(raw.get("env"), raw.get("score"))
+        problems += _game_problems(raw.get("env"), raw.get("score"), experiment)
     if experiment is None or problems:
         raise ConfigError(label, problems)
     return experiment
@@ -147,7 +147,7 @@ def _keys_of_block(path: Sequence[Any]) -> list[str]:
     return list(model.model_fields)
 
 
-def _game_problems(raw_env: Any, raw_score: Any) -> list[str]:
+def _game_problems(raw_env: Any, raw_score: Any, experiment: Experiment | None) -> list[str]:
     try:
         env = Env.model_validate(raw_env)
     except ValidationError:
@@ -159,8 +159,18 @@ def _game_problems(raw_env: Any, raw_score: Any) -> list[str]:
     except ValueError as error:
         found = getattr(error, "problems", None) or [str(error)]
         return [f"env: {problem}" for problem in found]
+    problems = []
+    if experiment is not None and experiment.learner.kind == "shared":
+        learner = experiment.learner
+        rows = learner.rounds_per_update * game.n_agents
+        if learner.batch_size > rows:
+            problems.append(
+                f"learner: batch_size = {learner.batch_size} exceeds the {rows} rows of an update "
+                f"(copies = {learner.copies} times n_steps = {learner.n_steps} times "
+                f"{game.n_agents} agents)"
+            )
     solver = raw_score.get("solver") if isinstance(raw_score, Mapping) else None
-    return _solver_problems(game, solver) if isinstance(solver, str) else []
+    return problems + (_solver_problems(game, solver) if isinstance(solver, str) else [])
 
 
 def _solver_problems(game: Game, solver: str) -> list[str]:

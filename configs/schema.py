@@ -104,7 +104,7 @@ class Learner(Block):
     @model_validator(mode="after")
     def _numbers_fit_together(self) -> Self:
         problems = []
-        if self.batch_size > self.rounds_per_update:
+        if self.kind == "independent" and self.batch_size > self.rounds_per_update:
             problems.append(
                 f"batch_size = {self.batch_size} exceeds the {self.rounds_per_update} rows of an "
                 f"update (copies = {self.copies} times n_steps = {self.n_steps})"

@@ -25,6 +25,14 @@ register(
         summary="microgrids sell power into the unbalanced IEEE 13-bus feeder",
     )
 )
+register(
+    Spec(
+        id="flexibility-v0",
+        entry_point="nashgrid.envs.flexibility.dynamics:Flexibility",
+        page="nashgrid.envs.flexibility_v0",
+        summary="end-users sell flexibility to DSO and TSO in coalitions that they form by the hour",
+    )
+)
 
 
 def __getattr__(name: str) -> ModuleType:

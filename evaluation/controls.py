@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nashgrid.baselines import policies
+from nashgrid.baselines import best_response, policies, solvers
 from nashgrid.baselines.interval import maximise_interval
+from nashgrid.baselines.profiles import is_one_number
 from nashgrid.envs.core.contract import FloatArray, Game, take
 from nashgrid.envs.core.copies import episode_seeds
 from nashgrid.envs.core.seats import Policy
@@ -23,25 +24,34 @@ COARSE_SCENARIOS = 64
 GRID = 0.02  # of the actions of the best constant policy
 REFINED = 0.005
 SEARCH_WIDTH = 1e-3  # of the search for deviations, as a share of the payoff scale
+OWN_SEATS = 12  # above that the search is for one action common to all seats
+
+Actions = tuple[Any, ...]  # of each seat: a number, or its A numbers
 
 
 @dataclass(frozen=True)
 class BestConstant:
-    """The constant policy with the smallest mean NashConv on training scenarios.
+    """The best constant policy on training scenarios, by ``objective``.
 
-    actions     : one number per seat
+    actions     : of each seat one number, or a tuple of its A numbers
+    objective   : "nash_conv", the smallest mean NashConv; or "payoff", the largest mean payoff of
+                  all seats together, in games with rounds, whose deviations are policies
     nash_conv   : its mean NashConv on those scenarios, deviations searched at reduced accuracy;
-                  where play fails the gap of every seat counts as the game's payoff scale
+                  where play fails the gap of every seat counts as the game's payoff scale; None
+                  for the other objective
+    payoff      : its mean payoff of all seats together; None for the other objective
     scenarios   : their number
     evaluations : joint actions that the search looked at
-    plays       : episodes that it played, deviations included
+    plays       : episodes that it played, deviations of the search included
     """
 
-    actions: tuple[float, ...]
-    nash_conv: float
+    actions: Actions
+    nash_conv: float | None
     scenarios: int
     evaluations: int
     plays: int
+    objective: str = "nash_conv"
+    payoff: float | None = None
 
     @property
     def policy(self) -> Policy:
@@ -54,60 +64,105 @@ def best_constant(game: Game, seed: int, scenarios: int = SEARCH_SCENARIOS) -> B
     Coordinate search: one seat after the other over the whole range in steps of .2 on a part of the
     scenarios, then on all of them steps of .1, .04 and ``GRID`` to either side, down to
     ``REFINED``. Some 80 joint actions, about a million plays with 3 seats and 256 scenarios.
+    Of several numbers per action one after the other is searched, of choices every option, until
+    none is better. With more than ``OWN_SEATS`` seats all play one common action.
     """
     seeds = np.uint64(seed) + np.arange(scenarios, dtype=np.uint64)
     scenario = game.draw(episode_seeds(seeds, np.zeros_like(seeds)))
     count = min(COARSE_SCENARIOS, scenarios)
     coarse = _Search(game, take(scenario, np.arange(count)))
-    best = np.zeros(game.n_agents)
-    for _ in range(2):
-        best = coarse.along_every_seat(best, np.round(np.arange(-1.0, 1.1, 0.2), 3))
+    seats = game.n_agents if game.n_agents <= OWN_SEATS else 1
+    best = np.zeros((seats, game.action_size))
     fine = _Search(game, scenario)
-    for step in (0.1, 0.04, GRID, 0.5 * GRID, REFINED):
-        best = fine.down(best, step)
-    plays = coarse.plays + fine.plays
-    evaluations = len(coarse.seen) + len(fine.seen)
-    actions = tuple(round(float(a), 6) for a in best)
-    return BestConstant(actions, fine.nash_conv(best), scenarios, evaluations, plays)
+    if game.is_continuous:
+        for _ in range(2):
+            best = coarse.along(best, np.round(np.arange(-1.0, 1.1, 0.2), 3))
+        for step in (0.1, 0.04, GRID, 0.5 * GRID, REFINED):
+            best = fine.down(best, step)
+    else:
+        best = fine.through(coarse.through(best))
+    value = fine.loss(best)
+    by_gap = fine.objective == "nash_conv"
+    return BestConstant(
+        _actions(game, best),
+        value if by_gap else None,
+        scenarios,
+        len(coarse.seen) + len(fine.seen),
+        coarse.plays + fine.plays,
+        fine.objective,
+        None if by_gap else -value,
+    )
 
 
 class _Search:
-    """Mean NashConv of constant joint actions on given scenarios, each looked at once."""
+    """What constant joint actions lose on given scenarios, each looked at once.
+
+    A point is f64[N, A], or f64[1, A] for one action common to all seats.
+    """
 
     def __init__(self, game: Game, scenario: Any) -> None:
         self.game, self.scenario = game, scenario
         self.copies = scenario.seed.shape[0]
         self.seen: dict[tuple[float, ...], float] = {}
         self.plays = 0
+        self.exact = game.is_one_shot and bool(solvers(game))
+        self.searched = game.is_continuous and is_one_number(game)
+        self.objective = "nash_conv" if self.searched or self.exact else "payoff"
 
-    def nash_conv(self, actions: FloatArray) -> float:
-        key = tuple(np.round(actions, 6).tolist())
+    def loss(self, point: FloatArray) -> float:
+        """Mean NashConv, or minus the mean payoff of all seats together."""
+        key = tuple(np.round(point, 6).ravel().tolist())
         if key not in self.seen:
-            joint = np.tile(np.array(key)[:, None], (self.copies, 1, 1))
-            value = open_loop_payoffs(self.game, self.scenario, joint)
-            achieved, plays = best_deviation(self.game, self.scenario, joint)
-            gap = np.maximum(achieved - value, 0.0)  # the search need not meet the action itself
-            gap = np.where(np.isfinite(value), gap, self.game.payoff_scale)
-            self.seen[key] = float(gap.sum(axis=1).mean())
-            self.plays += self.copies + plays
+            self.seen[key] = self._loss(np.array(key).reshape(point.shape))
         return self.seen[key]
 
-    def along_every_seat(self, start: FloatArray, grid: FloatArray) -> FloatArray:
+    def _loss(self, point: FloatArray) -> float:
+        game, scenario = self.game, self.scenario
+        joint = np.tile(point, (self.copies, game.n_agents // point.shape[0], 1))
+        self.plays += self.copies
+        if not game.is_continuous:
+            joint = joint.astype(np.int64)
+        if not self.searched and self.exact:
+            response = best_response(game, scenario, joint)
+            gap = np.where(response.failed[:, None], game.payoff_scale, response.gap)
+            return float(gap.sum(axis=1).mean())
+        value = open_loop_payoffs(game, scenario, joint)
+        if not self.searched:
+            lost = np.where(np.isfinite(value), -value, game.payoff_scale)
+            return float(lost.sum(axis=1).mean())
+        achieved, plays = best_deviation(game, scenario, joint)
+        self.plays += plays
+        gap = np.maximum(achieved - value, 0.0)  # the search need not meet the action itself
+        gap = np.where(np.isfinite(value), gap, game.payoff_scale)
+        return float(gap.sum(axis=1).mean())
+
+    def along(self, start: FloatArray, grid: FloatArray) -> FloatArray:
+        """The best of a grid for one number after the other."""
         best = start
-        for i in range(self.game.n_agents):
-            candidates = [_with(best, i, a) for a in grid]
-            best = min([best, *candidates], key=self.nash_conv)
+        for place in np.ndindex(start.shape):
+            best = min([best, *(_with(best, place, a) for a in grid)], key=self.loss)
         return best
 
     def down(self, start: FloatArray, step: float) -> FloatArray:
-        """Steps to either side, one seat after the other, until none is better."""
+        """Steps to either side, one number after the other, until none is better."""
         best = start
         while True:
             before = best
-            for i in range(self.game.n_agents):
-                near = [_with(best, i, np.clip(best[i] + d, -1.0, 1.0)) for d in (-step, step)]
-                best = min([best, *near], key=self.nash_conv)
-            if best is before or (best == before).all():
+            for place in np.ndindex(start.shape):
+                near = [float(np.clip(best[place] + d, -1.0, 1.0)) for d in (-step, step)]
+                best = min([best, *(_with(best, place, a) for a in near)], key=self.loss)
+            if (best == before).all():
+                return best
+
+    def through(self, start: FloatArray) -> FloatArray:
+        """Every option, one number after the other, until none is better."""
+        best = start
+        while True:
+            before = best
+            for place in np.ndindex(start.shape):
+                options = range(self.game.choices[place[1]])
+                best = min([best, *(_with(best, place, k) for k in options)], key=self.loss)
+            if (best == before).all():
                 return best
 
 
@@ -117,8 +172,8 @@ def best_deviation(game: Game, scenario: Any, actions: FloatArray) -> tuple[Floa
     The search behind ``best_response``, coarser, for every game of one number per action. Seats
     that move later do not react.
     """
-    if game.action_size != 1:
-        raise ValueError(f"{game.id} has {game.action_size} numbers per action; 1 is needed here")
+    if game.action_size != 1 or not game.is_continuous:
+        raise ValueError(f"{game.id} takes other actions than one continuous number")
     copies, n = actions.shape[:2]
     plays = 0
 
@@ -136,24 +191,34 @@ def best_deviation(game: Game, scenario: Any, actions: FloatArray) -> tuple[Floa
     return found.reshape(copies, n), plays
 
 
-def open_loop_payoffs(game: Game, scenario: Any, actions: FloatArray) -> FloatArray:
+def open_loop_payoffs(game: Game, scenario: Any, actions: NDArray[Any]) -> FloatArray:
     """f64[B, N]: payoffs of an episode in which every seat plays the given action in its turns.
 
     NaN where the game says that it could not solve a round (its metric ``failed``).
     """
     state = game.initial(scenario)
     total = np.zeros(actions.shape[:2])
+    over = np.zeros(actions.shape[0], dtype=bool)
     while True:
         step = game.step(scenario, state, actions)
-        total += step.rewards
+        total = np.where(over[:, None], total, total + step.rewards)
         if "failed" in step.metrics:
-            total[step.metrics["failed"] > 0.0] = np.nan
-        if step.terminated.all():
+            total[~over & (step.metrics["failed"] > 0.0)] = np.nan
+        over = over | step.terminated
+        if over.all():
             return total
         state = step.state
 
 
-def _with(actions: FloatArray, seat: int, value: float) -> FloatArray:
-    out = actions.copy()
-    out[seat] = value
+def _with(point: FloatArray, place: tuple[int, ...], value: float) -> FloatArray:
+    out = point.copy()
+    out[place] = value
     return out
+
+
+def _actions(game: Game, point: FloatArray) -> Actions:
+    """The numbers of each seat as plain ones, whole for choices."""
+    whole = np.repeat(point, game.n_agents // point.shape[0], axis=0)
+    plain = np.round(whole, 6) if game.is_continuous else np.rint(whole).astype(np.int64)
+    rows = plain.tolist()
+    return tuple(row[0] if game.action_size == 1 else tuple(row) for row in rows)

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nashgrid.baselines import best_response, reference_policy
+from nashgrid.baselines.profiles import last_moves
 from nashgrid.envs.core.contract import FloatArray, Game, repeat
-from nashgrid.evaluation.plays import is_one_shot
 from nashgrid.evaluation.scenarios import Scenarios
 
 if TYPE_CHECKING:
@@ -193,14 +193,14 @@ def plane(game: Game, held: Scenarios, path: Path | None) -> Figure:
 
     Shown: where the limits are kept, best responses, the equilibrium, the learned path. With more
     than two agents the others share their sum as in the equilibrium; their reply is the one in
-    which each of them answers the others.
+    which each of them answers the others. For continuous games in which a seat sets one number.
     """
     import matplotlib
 
     from nashgrid.envs.core.contract import take
 
     scenario = take(held.scenario, np.array([0]))
-    profile = held.reference.profile[0]
+    profile = last_moves(game, held.reference.profile)[0, :, 0]
     pictures = import_module(game.pictures) if game.pictures else None
     name, unit = getattr(pictures, "QUANTITY", ("quantity", "1"))
     top = game.quantity(scenario, np.ones((1, game.n_agents, game.action_size)))[0, :, 0]
@@ -256,9 +256,9 @@ def _curves(
     x = np.linspace(0.0, top[0], CURVE_POINTS)
     y = np.linspace(0.0, top[1:].sum(), CURVE_POINTS)
     many = repeat(scenario, CURVE_POINTS)
-    if is_one_shot(game):
+    if game.is_one_shot:
         start = _joint(np.full(CURVE_POINTS, profile[0]), _shared(y, profile[1:], top[1:]))
-        own = best_response(game, many, game.action(many, start[..., None])).quantity[:, 0]
+        own = best_response(game, many, game.action(many, start[..., None])).quantity[:, 0, 0]
         axes.plot(own, y, color=GOLD, lw=1.8, label=f"best response of {first}", zorder=3)
         sums = _mutual_reply(game, many, x, profile, float(top.max()))
         axes.plot(x, sums, color=BLUE, lw=1.8, label=f"best response of {others}", zorder=3)
@@ -287,7 +287,7 @@ def _mutual_reply(
     weight = 1.0 / max(game.n_agents - 1, 1)
     change = np.full(x.size, np.inf)
     for _ in range(60):
-        reply = best_response(game, many, game.action(many, joint[..., None])).quantity
+        reply = best_response(game, many, game.action(many, joint[..., None])).quantity[..., 0]
         move = reply[:, 1:] - joint[:, 1:]
         joint[:, 1:] += weight * move
         change = np.abs(move).max(axis=1) if game.n_agents > 2 else np.zeros(x.size)
@@ -337,16 +337,16 @@ def _outcome(
 
 
 def picture(game: Game, scenario: Any, quantity: FloatArray) -> Figure | None:
-    """The game's own picture of one copy after play of the given quantities, f64[N]."""
+    """The game's own picture of one copy after play of the given quantities, f64[T, N, A]."""
     if game.pictures is None:
         return None
-    actions = game.action(scenario, quantity[None, :, None])
     state = game.initial(scenario)
-    while True:
-        step = game.step(scenario, state, actions)
-        if step.terminated.all():
-            return import_module(game.pictures).figure(game, scenario, step.state, step.metrics)
+    for joint in quantity:
+        step = game.step(scenario, state, game.action(scenario, joint[None]))
         state = step.state
+        if step.terminated.all():
+            break
+    return import_module(game.pictures).figure(game, scenario, state, step.metrics)
 
 
 def _column(rows: Sequence[Mapping[str, float]], name: str) -> tuple[FloatArray, FloatArray]:

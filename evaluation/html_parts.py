@@ -96,15 +96,27 @@ def certificates(result: Mapping[str, Any]) -> str:
     rows += [[f"bounds on gaps, {k}", label] for k, label in labels(result).items()]
     if result["best_constant"] is not None:
         found = result["best_constant"]
-        actions = ", ".join(f"{a:.3f}" for a in found["actions"])
         rows.append(
             [
                 "best constant",
-                f"actions ({actions}) in [-1, 1]; search over {found['evaluations']} joint actions "
-                f"on {found['scenarios']} training scenarios, {found['plays']:,} plays",
+                f"{constant_words(found['actions'])}; search over {found['evaluations']} joint "
+                f"actions on {found['scenarios']} training scenarios, {found['plays']:,} plays",
             ]
         )
     return plain_table([], [[escape(a), escape(b)] for a, b in rows], "plain")
+
+
+def constant_words(actions: Sequence[Any]) -> str:
+    """A constant joint action: one number per seat, or the numbers of each."""
+    same = len(actions) > 2 and all(own == actions[0] for own in actions)
+    words = f"{_numbers(actions[0])} for every seat" if same else _numbers(actions)
+    return f"actions {words}" + ("" if "." not in words else " in [-1, 1]")
+
+
+def _numbers(values: Any) -> str:
+    if isinstance(values, Sequence):
+        return f"({', '.join(_numbers(v) for v in values)})"
+    return f"{values:.3f}" if isinstance(values, float) else str(values)
 
 
 def _table(

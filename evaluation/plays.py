@@ -14,12 +14,21 @@ from typing import Any
 
 import numpy as np
 
-from nashgrid.baselines import BestResponse, best_response, best_response_executed
-from nashgrid.envs.core.contract import BoolArray, FloatArray, Game
+from nashgrid.baselines import (
+    BestResponse,
+    PolicyGap,
+    Reference,
+    best_response,
+    best_response_executed,
+    policy_gap,
+    policy_gap_executed,
+    profile_gap,
+)
+from nashgrid.baselines.profiles import played_quantity
+from nashgrid.envs.core.contract import Actions, BoolArray, FloatArray, Game
 from nashgrid.envs.core.seats import Policy, checked_policy
 from nashgrid.evaluation.checks import checks
 from nashgrid.evaluation.scenarios import Scenarios
-from nashgrid.evaluation.sequential import policy_gap, policy_gap_executed
 
 
 @dataclass(frozen=True)
@@ -30,11 +39,13 @@ class Play:
                (bound is NaN for a seat whose gain no method bounds, inf where it found no bound)
     label    : what backs the bound: "exact", "certified", "curvature-bound", ...
     failed   : bool[B], the play itself could not be solved; kept, counted, never dropped
-    quantity : f64[B, N], physical quantity played (mean over samples)
-    distance : f64[B], largest |quantity - reference| of a seat (mean over samples)
-    welfare  : f64[B] (mean over samples)
+    quantity : f64[B, T, N, A], physical quantities played (mean over samples); 0 where a seat does
+               not move
+    distance : f64[B], ``Game.distance`` to the reference (mean over samples)
+    welfare  : f64[B], of the episode (mean over samples)
     details  : name -> f64[S, B], a row for each sample: shared metrics of the game, KKT residual,
                further gaps; one row if deterministic, or known as a mean only
+    scope    : "policy": deviations over the whole episode; "stage": within single rounds, summed
     """
 
     value: FloatArray
@@ -46,6 +57,7 @@ class Play:
     distance: FloatArray
     welfare: FloatArray
     details: Mapping[str, FloatArray] = field(default_factory=dict)
+    scope: str = "policy"
 
     @property
     def gap(self) -> FloatArray:
@@ -79,81 +91,119 @@ class Play:
 def played(policy: Policy, held: Scenarios, details: bool = True) -> Play:
     """Deterministic play of every scenario and the best deviations from it.
 
-    details : also the KKT residual and the check by another engine
+    details : also the KKT residual, the check by another engine, deviations over many rounds
     """
     game, scenario = held.game, held.scenario
-    actions, quantity, metrics = _episode(policy, game, scenario)
-    extra = _shared(game, [metrics])
-    if is_one_shot(game):
-        parts = _parts(best_response(game, scenario, actions))
-        extra |= _single(checks(game, scenario, actions)) if details else {}
+    episode = _episode(policy, game, scenario)
+    extra = _shared(game, [episode.metrics])
+    found: BestResponse | PolicyGap
+    if game.is_one_shot:
+        found = best_response(game, scenario, episode.actions)
+        extra |= _single(checks(game, scenario, episode.actions)) if details else {}
     else:
-        *parts, gaps = policy_gap(game, scenario, policy)
-        extra |= _single(gaps)
-    distance = np.abs(quantity - held.reference.profile).max(axis=1)
-    return _play(parts, quantity, distance, metrics[game.welfare_metric], extra)
+        found = policy_gap(game, scenario, policy, quick=not details)
+        extra = _details(found, extra)
+    distance = game.distance(episode.quantity, held.reference.profile)
+    return _play(found, episode.quantity, distance, episode.welfare, extra)
 
 
 def played_executed(policy: Any, held: Scenarios, samples: int) -> Play:
     """Play with the policy's own noise, each scenario ``samples`` times; means over them."""
     game, scenario = held.game, held.scenario
     plays = [_episode(policy.executed(k), game, scenario) for k in range(samples)]
-    quantity = np.stack([p[1] for p in plays])
-    distance = np.abs(quantity - held.reference.profile).max(axis=2).mean(axis=0)
-    welfare = np.mean([p[2][game.welfare_metric] for p in plays], axis=0)
-    details = _shared(game, [p[2] for p in plays])
-    if is_one_shot(game):
-        actions = np.stack([p[0] for p in plays])
-        parts = _parts(best_response_executed(game, scenario, actions))
+    quantity = np.mean([p.quantity for p in plays], axis=0)
+    reference = held.reference.profile
+    distance = np.mean([game.distance(p.quantity, reference) for p in plays], axis=0)
+    welfare = np.mean([p.welfare for p in plays], axis=0)
+    details = _shared(game, [p.metrics for p in plays])
+    found: BestResponse | PolicyGap
+    if game.is_one_shot:
+        actions = np.stack([p.actions for p in plays])
+        found = best_response_executed(game, scenario, actions)
     else:
-        *parts, gaps = policy_gap_executed(game, scenario, policy, samples)
-        details |= _single(gaps)
-    return _play(parts, quantity.mean(axis=0), distance, welfare, details)
+        found = policy_gap_executed(game, scenario, policy, samples)
+        details = _details(found, details)
+    return _play(found, quantity, distance, welfare, details)
 
 
-def _parts(response: BestResponse) -> list[Any]:
-    return [response.value, response.achieved, response.bound, response.label, response.failed]
+def played_reference(reference: Reference, held: Scenarios) -> Play:
+    """A reference as if it were a policy's play."""
+    game, scenario, profile = held.game, held.scenario, reference.profile
+    found: BestResponse | PolicyGap
+    if game.is_one_shot:
+        found = best_response(game, scenario, game.action(scenario, profile[:, 0]))
+        details: dict[str, FloatArray] = {}
+    else:
+        found = profile_gap(game, scenario, profile)
+        details = _single(found.details)
+    distance = game.distance(profile, held.reference.profile)
+    return _play(found, profile, distance, reference.welfare, details)
 
 
 def _play(
-    parts: Sequence[Any],
+    found: BestResponse | PolicyGap,
     quantity: FloatArray,
     distance: FloatArray,
     welfare: FloatArray,
     details: Mapping[str, FloatArray],
 ) -> Play:
-    value, achieved, bound, label, failed = parts
-    failed = failed | ~np.isfinite(value + achieved).all(axis=1)
-    return Play(value, achieved, bound, label, failed, quantity, distance, welfare, details)
+    failed = found.failed | ~np.isfinite(found.value + found.achieved).all(axis=1)
+    return Play(
+        found.value,
+        found.achieved,
+        found.bound,
+        found.label,
+        failed,
+        quantity,
+        distance,
+        welfare,
+        details,
+        getattr(found, "scope", "policy"),
+    )
 
 
-def _episode(
-    policy: Policy, game: Game, scenario: Any
-) -> tuple[FloatArray, FloatArray, Mapping[str, FloatArray]]:
-    """(actions f64[B, N, A], quantity f64[B, N], metrics of the last round) of one episode.
+@dataclass(frozen=True)
+class _Episode:
+    """actions and metrics of the last round, quantity f64[B, T, N, A], welfare f64[B] of all."""
 
-    Of a game with several rounds, each seat's action is the one of its own last turn.
-    """
+    actions: Actions
+    quantity: FloatArray
+    welfare: FloatArray
+    metrics: Mapping[str, FloatArray]
+
+
+def _episode(policy: Policy, game: Game, scenario: Any) -> _Episode:
+    """One episode of every scenario; what ended early stands still while the others play on."""
     state = game.initial(scenario)
     copies = state.t.shape[0]
-    chosen = np.zeros((copies, game.n_agents, game.action_size))
-    while True:
-        acting = game.acting(state)
+    quantity = np.zeros((copies, game.horizon, game.n_agents, game.action_size))
+    welfare, over = np.zeros(copies), np.zeros(copies, dtype=bool)
+    metrics: dict[str, FloatArray] = {}
+    for t in range(game.horizon):
+        moves = game.acting(state) & ~over[:, None]
         actions = checked_policy(policy, game, scenario, state, game.observe(scenario, state))
-        chosen = np.where(acting[..., None], actions, chosen)
+        chosen = played_quantity(game, scenario, actions)
+        quantity[:, t] = np.where(moves[..., None], chosen, 0.0)
         step = game.step(scenario, state, actions)
-        if step.terminated.all():
-            return chosen, game.quantity(scenario, chosen)[..., 0], step.metrics
-        state = step.state
-
-
-def is_one_shot(game: Game) -> bool:
-    return game.horizon == 1 and game.is_simultaneous
+        welfare = np.where(over, welfare, welfare + step.metrics[game.welfare_metric])
+        metrics = {
+            name: np.where(over, metrics[name], value) if t and value.ndim == 1 else value
+            for name, value in step.metrics.items()
+        }
+        over, state = over | step.terminated, step.state
+        if over.all():
+            break
+    return _Episode(actions, quantity, welfare, metrics)
 
 
 def _shared(game: Game, metrics: Sequence[Mapping[str, FloatArray]]) -> dict[str, FloatArray]:
     shared = [m.name for m in game.metrics if not m.per_agent and m.name != game.welfare_metric]
     return {name: np.stack([one[name] for one in metrics]) for name in shared}
+
+
+def _details(found: PolicyGap, last_round: dict[str, FloatArray]) -> dict[str, FloatArray]:
+    """What describes an episode: of many rounds the gap's own measures, not those of the last."""
+    return (last_round if found.scope == "policy" else {}) | _single(found.details)
 
 
 def _single(details: Mapping[str, FloatArray]) -> dict[str, FloatArray]:

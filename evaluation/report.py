@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from nashgrid.baselines.profiles import each_round, is_one_number
 from nashgrid.envs.core.contract import Game
 from nashgrid.evaluation import figures
 from nashgrid.evaluation.html_parts import figure_block, plain_table
@@ -147,7 +148,7 @@ def _scenario_section(game: Game, shown: Scenarios, path: figures.Path | None) -
         f"what the agents can do; <code>env.reset(seed={int(shown.seeds[0])})</code> draws it.</p>",
         _scenario_table(game, shown),
     ]
-    if game.n_agents > 1 and game.is_continuous:
+    if game.n_agents > 1 and game.is_continuous and is_one_number(game):
         caption = (
             "Plane of the first agent and all others together. Where the best-response curves meet "
             "is the equilibrium. The path is what the deterministic policy played in this scenario "
@@ -161,7 +162,7 @@ def _scenario_section(game: Game, shown: Scenarios, path: figures.Path | None) -
         parts.append(figure_block(figures.plane(game, shown, path), caption))
     plays = [("Equilibrium play", shown.reference.profile[0])]
     if path is not None:
-        plays.insert(0, ("Learned play", path.quantity[-1]))
+        plays.insert(0, ("Learned play", each_round(game, path.quantity[-1:, :, None])[0]))
     for title, quantity in plays:
         drawn = figures.picture(game, shown.scenario, quantity)
         if drawn is not None:

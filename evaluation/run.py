@@ -9,7 +9,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
@@ -17,14 +17,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nashgrid.baselines import Reference, policies
+from nashgrid.baselines import Reference, compared, policies, solve
+from nashgrid.baselines.profiles import is_one_number, is_replayable, named
 from nashgrid.envs.core.contract import Game
 from nashgrid.envs.core.registry import make_game
 from nashgrid.envs.core.seats import Policy
 from nashgrid.evaluation.controls import best_constant
 from nashgrid.evaluation.plays import played
 from nashgrid.evaluation.scenarios import Scenarios, held_out
-from nashgrid.evaluation.scores import Score, score
+from nashgrid.evaluation.scores import Score, score, score_reference
 from nashgrid.evaluation.tables import LEARNED, remarks
 from nashgrid.evaluation.text import write_text
 
@@ -75,14 +76,22 @@ def score_run(folder: str | Path, progress: bool = True) -> dict[str, Any]:
     found: dict[str, Any] | None = None
     if settings.controls:
         scores.append(random)
-        scores.append(scored(policies.constant(-1.0), "do nothing"))
-        scores.append(scored(policies.greedy(), "greedy"))
+        if is_replayable(game, held.scenario):
+            scores.append(scored(policies.constant(0.0, unit="physical"), "do nothing"))
+            scores.append(scored(policies.greedy(), "greedy"))
         scores.append(scored(untrained_policy(experiment, game), "untrained"))
         watch.next("search of the best constant")
         constant = best_constant(game, experiment.seed)
         found = asdict(constant)
         scores.append(scored(constant.policy, "best constant"))
-    scores.append(scored(policies.equilibrium(settings.solver), "equilibrium"))
+    if is_replayable(game, held.scenario):
+        scores.append(scored(policies.equilibrium(settings.solver), "equilibrium"))
+    else:
+        watch.next("equilibrium")
+        scores.append(replace(score_reference(held.reference, held, anchor), name="equilibrium"))
+    for solver in compared(game) if settings.controls else []:
+        watch.next(solver)
+        scores.append(score_reference(solve(game, held.scenario, solver), held, anchor))
     watch.end()
     result = {
         "format": FORMAT,
@@ -119,7 +128,8 @@ def validator(game: Game, experiment: Experiment) -> Callable[[Policy], dict[str
 
     The function returned maps a policy to its mean NashConv (deterministic), also in percent of
     the equilibrium payoffs, the mean distance to the equilibrium and, as ``shown_<agent>``, what
-    it plays in one validation scenario, in physical units: the learned path of the report.
+    it plays in one validation scenario, in physical units: the learned path of the report (only in
+    games in which a seat sets one number).
     """
     held = _validation(game, experiment)
     shown = _most_interior(held)
@@ -135,8 +145,13 @@ def validator(game: Game, experiment: Experiment) -> Callable[[Policy], dict[str
             "distance": distance,
             "failed": float((~ok).sum()),
         }
-        own = zip(game.agents, play.quantity[shown], strict=True)
-        return numbers | {f"shown_{agent}": float(q) for agent, q in own}
+        if held.best_welfare is not None:
+            share = play.welfare[ok].sum() / held.best_welfare[ok].sum() if ok.any() else math.nan
+            numbers["welfare_over_optimum"] = float(share)
+        if is_one_number(game):
+            own = named(game, play.quantity)
+            numbers |= {f"shown_{agent}": float(q[shown]) for agent, q in own.items()}
+        return numbers
 
     return validate
 
@@ -152,13 +167,21 @@ def _validation(game: Game, experiment: Experiment) -> Scenarios:
     from nashgrid.configs.schema import VALIDATION_SCENARIOS, VALIDATION_SEED
 
     solver = experiment.score.solver
-    return held_out(game, VALIDATION_SCENARIOS, VALIDATION_SEED, solver, optimum=False)
+    many = not game.is_one_shot  # there the curve also shows the share of the best welfare
+    return held_out(game, VALIDATION_SCENARIOS, VALIDATION_SEED, solver, optimum=many)
 
 
 def _most_interior(held: Scenarios) -> int:
-    """Index of the scenario whose equilibrium is farthest from the ends of what agents can do."""
-    actions = held.game.action(held.scenario, held.reference.profile[..., None])
-    room = (1.0 - np.abs(actions)).min(axis=(1, 2))
+    """Index of the scenario whose equilibrium is farthest from the ends of what agents can do.
+
+    Choices have no ends: the first solved scenario.
+    """
+    game, profile = held.game, held.reference.profile
+    room = np.ones(len(held.seeds))
+    for t in range(game.horizon if game.is_continuous else 0):
+        actions = game.action(held.scenario, profile[:, t])
+        ends = np.where(game.turns[t][:, None], 1.0 - np.abs(actions), 1.0)
+        room = np.minimum(room, ends.min(axis=(1, 2)))
     return int(np.argmax(np.where(held.solved, room, -1.0)))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from nashgrid.baselines import Reference, solve, solvers
 from nashgrid.configs.schema import HELD_OUT_SEED
-from nashgrid.envs.core.contract import BoolArray, Game, SeedArray
+from nashgrid.envs.core.contract import BoolArray, FloatArray, Game, SeedArray
 from nashgrid.envs.core.copies import episode_seeds
 from nashgrid.envs.core.errors import Problems
 
@@ -38,6 +38,15 @@ class Scenarios:
         if not solved.any():
             raise RuntimeError(f"{self.game.id}: the reference failed in every scenario")
         return solved
+
+    @cached_property
+    def best_welfare(self) -> FloatArray | None:
+        """f64[B]: welfare that no play exceeds: of the optimum, or the certified bound on it."""
+        if self.optimum is None:
+            return None
+        certificate = self.optimum.certificate
+        bounded = certificate.status == "certified"
+        return certificate.dual if bounded else self.optimum.welfare
 
     @cached_property
     def payoff_sum(self) -> float:

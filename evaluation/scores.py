@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nashgrid.baselines import policies
+from nashgrid.baselines import Reference, policies
+from nashgrid.baselines.profiles import named
 from nashgrid.configs.schema import HELD_OUT_SEED
 from nashgrid.envs.core.contract import BoolArray, FloatArray, Game
 from nashgrid.envs.core.seats import Policy
 from nashgrid.evaluation.checks import violations
-from nashgrid.evaluation.plays import Play, played, played_executed
+from nashgrid.evaluation.plays import Play, played, played_executed, played_reference
 from nashgrid.evaluation.scenarios import Scenarios, held_out
 from nashgrid.evaluation.statistics import summary
 from nashgrid.evaluation.text import number, percent
@@ -95,6 +96,7 @@ class Score:
                 "gap_bound": _per_agent(play.gap_bound, ok),
                 "payoff": _per_agent(play.value, ok),
                 "label": play.label,
+                "scope": play.scope,
                 "failed": int((~ok).sum()),
                 "distance": _mean_and_worst(play.distance[ok]),
                 "welfare": self._welfare(play, ok),
@@ -105,16 +107,20 @@ class Score:
 
     def _welfare(self, play: Play, ok: BoolArray) -> dict[str, float | None]:
         """Mean welfare, and its ratio to that of the equilibrium and of the optimum."""
-        own, reference, best = play.welfare, self.scenarios.reference, self.scenarios.optimum
+        own, reference = play.welfare, self.scenarios.reference
+        best = self.scenarios.best_welfare
         return {
             "mean": _mean(own[ok]),
             "over_nash": _ratio(own[ok], reference.welfare[ok]),
-            "over_optimum": None if best is None else _ratio(own[ok], best.welfare[ok]),
+            "over_optimum": None if best is None else _ratio(own[ok], best[ok]),
         }
 
     def rows(self) -> list[dict[str, Any]]:
-        """One row per scenario and column, raw numbers."""
-        agents = self.scenarios.game.agents
+        """One row per scenario and column, raw numbers.
+
+        Quantities are left out where ``profiles.named`` has no names for them.
+        """
+        game = self.scenarios.game
         out = []
         for column, play in self.plays.items():
             numbers: dict[str, FloatArray] = {
@@ -124,9 +130,13 @@ class Score:
                 "welfare": play.welfare,
                 "distance": play.distance,
             }
-            for i, agent in enumerate(agents):
-                numbers[f"quantity.{agent}"] = play.quantity[:, i]
-                numbers[f"reference.{agent}"] = self.scenarios.reference.profile[:, i]
+            quantities = named(game, play.quantity)
+            references = named(game, self.scenarios.reference.profile)
+            for i, agent in enumerate(game.agents):
+                for name, values in quantities.items():
+                    if name.partition(".")[0] == agent:
+                        numbers[f"quantity.{name}"] = values
+                        numbers[f"reference.{name}"] = references[name]
                 numbers[f"payoff.{agent}"] = play.value[:, i]
                 numbers[f"gap.{agent}"] = play.gap[:, i]
                 numbers[f"gap_bound.{agent}"] = play.gap_bound[:, i]
@@ -187,6 +197,12 @@ def score(
         anchor = random_nash_conv(held) if (failed & held.solved).any() else float("nan")
     label = name or str(getattr(policy, "__name__", type(policy).__name__))
     return Score(label, held, plain, executed, anchor)
+
+
+def score_reference(reference: Reference, held: Scenarios, anchor: float) -> Score:
+    """A reference scored as if it were a policy; its name is that of its solver."""
+    play = played_reference(reference, held)
+    return Score(reference.solver, held, play, play, anchor)
 
 
 def random_nash_conv(held: Scenarios, samples: int = 64) -> float:

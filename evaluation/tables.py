@@ -9,6 +9,16 @@ from nashgrid.evaluation.checks import LIMITS
 from nashgrid.evaluation.text import aligned, number, percent, rounded
 
 LEARNED = "learned"
+DESCRIBED = {  # columns of games with many rounds; "% " is a share of the equilibrium payoffs
+    "day_gain": ("day gap", ">= % "),
+    "day_gain_bound": ("day gap", "<= % "),
+    "stable_hours": ("stable", "hours %"),
+    "jain_of_savings": ("Jain of", "savings"),
+    "n_coalitions_dso": ("coalitions", "DSO"),
+    "n_coalitions_tso": ("coalitions", "TSO"),
+    "switches": ("switches", "a day"),
+    "delivered_share": ("delivered", "%"),
+}
 GATE_PERCENT = 3.0  # a control this near to the equilibrium needs a word beside every small gap
 CONTROLS = {  # what it means if one of them is near
     "greedy": "in most of these scenarios the agents hardly affect one another, so a small gap "
@@ -147,12 +157,18 @@ def table(result: Mapping[str, Any]) -> str:
 def _rows(result: Mapping[str, Any]) -> list[list[str]]:
     """Two rows of headers, then one for each policy."""
     game, policies = result["game"], result["policies"]
-    unit, count = game["payoff_unit"], result["scenarios"]["count"]
-    head = [("", "policy"), ("NashConv", unit), ("95 %", "interval"), ("% of", "payoffs")]
+    unit, scenarios = game["payoff_unit"], result["scenarios"]
+    count = scenarios["count"]
+    head = [("", "policy"), (nash_conv_name(result), unit), ("95 %", "interval")]
+    head += [("% of", "payoffs")]
     head += [("median", "%"), ("p95", "%"), ("bound", "%"), ("", "score")]
     head += [("executed", "%"), ("W /", "optimum"), ("distance", game["quantity_unit"])]
     has_spe = any(spe_gap(policy) is not None for policy in policies.values())
     head += [("SPE", "gap")] if has_spe else []
+    described = [
+        name for name in DESCRIBED if any(described_by(p, name) for p in policies.values())
+    ]
+    head += [DESCRIBED[name] for name in described]
     has_limits = any(outside(policy) is not None for policy in policies.values())
     head += [("outside", "limits"), ("worst", "pu"), ("worst", "overload")] if has_limits else []
     rows = [[top for top, _ in head], [low for _, low in head]]
@@ -166,10 +182,11 @@ def _rows(result: Mapping[str, Any]) -> list[list[str]]:
             nash_conv, share = plain["nash_conv"], plain["percent"]
             row[1:3] = number(nash_conv["mean"]), _interval(nash_conv)
             row[3:6] = (percent(share[k], "") for k in ("mean", "median", "p95"))
-            row[6:] = bound(plain, result["scenarios"]["solved"]), number(plain["score"], 3)
+            row[6:] = bound(plain, scenarios["solved"]), number(plain["score"], 3)
         row += [percent(executed["percent"]["mean"], ""), number(first["welfare"]["over_optimum"])]
         row.append(rounded(first["distance"]["mean"]))
         row += [rounded(spe_gap(policy))] if has_spe else []
+        row += [described_cell(policy, name, scenarios["payoff_sum"]) for name in described]
         row += limit_cells(policy) if has_limits else []
         rows.append([*row, f"{failures(policy)}/{count}"])
     return rows
@@ -207,6 +224,28 @@ def spe_gap(policy: Mapping[str, Any]) -> float | None:
     """Mean one-shot gain off the path of play; None in games without turns."""
     details = (policy["deterministic"] or {}).get("details", {})
     return (details.get("spe_gap") or {}).get("mean")
+
+
+def nash_conv_name(result: Mapping[str, Any]) -> str:
+    """What the gaps are summed over: deviations from a policy, or within single rounds."""
+    learned = result["policies"][LEARNED]
+    scope = (learned["deterministic"] or learned["executed"])["scope"]
+    return "stage NashConv" if scope == "stage" else "NashConv"
+
+
+def described_by(policy: Mapping[str, Any], name: str) -> bool:
+    details = (policy["deterministic"] or policy["executed"]).get("details", {})
+    return (details.get(name) or {}).get("mean") is not None
+
+
+def described_cell(policy: Mapping[str, Any], name: str, payoff_sum: float) -> str:
+    """Mean over the scenarios of what describes a game of many rounds."""
+    if not described_by(policy, name):
+        return "–"
+    value = (policy["deterministic"] or policy["executed"])["details"][name]["mean"]
+    if DESCRIBED[name][1].endswith("% "):
+        return percent(100.0 * value / payoff_sum, "")
+    return percent(100.0 * value, "") if DESCRIBED[name][1].endswith("%") else number(value, 3)
 
 
 def certificate_line(reference: Mapping[str, Any], count: int) -> str:

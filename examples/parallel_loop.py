@@ -5,7 +5,7 @@ import nashgrid
 env = nashgrid.make("market-v0", render_mode="ansi")
 observations, infos = env.reset(seed=7)
 reference = nashgrid.solve(env.game, env.scenario)
-actions = env.game.action(env.scenario, reference.profile[..., None])[0]
+actions = env.game.action(env.scenario, reference.profile[:, 0])[0]
 observations, rewards, terminations, truncations, infos = env.step(
     dict(zip(env.possible_agents, actions, strict=True))
 )

@@ -73,13 +73,14 @@ def test_show_prints_page_observation_and_infos(id, capsys):
     assert main(["show", id, "--json"]) == 0
     page = json.loads(capsys.readouterr().out)
     assert page["agents"] == list(game.agents) and len(page["features"]) == game.n_features
+    assert page["action_size"] == game.action_size and page["choices"] == list(game.choices)
 
 
 def test_solve_prints_the_textbook_duopoly(capsys):
     # a=120, b=1/2, c=(10, 12): q_i = (a - 2 c_i + c_j) / (3 b)
     assert main(["solve", "oligopoly-v0", "--preset", "duopoly", "--scenarios=2", "--json"]) == 0
     solved = json.loads(capsys.readouterr().out)
-    np.testing.assert_allclose(solved["profile"], [[224 / 3, 212 / 3]] * 2, rtol=1e-9)
+    np.testing.assert_allclose(solved["profile"], [[[[224 / 3], [212 / 3]]]] * 2, rtol=1e-9)
     assert solved["seeds"] == [0, 1] and solved["concept"] == "nash"
     assert main(["solve", "oligopoly-v0", "--preset", "duopoly", "--scenarios=1"]) == 0
     text = capsys.readouterr().out
@@ -91,7 +92,11 @@ def test_solve_takes_arguments_of_the_game(capsys):
     args = ["solve", "oligopoly-v0", "--arguments.order", "sequential", "--scenarios=1", "--json"]
     assert main([*args, "--preset=duopoly"]) == 0
     solved = json.loads(capsys.readouterr().out)
-    np.testing.assert_allclose(solved["profile"], [[112, 52]], rtol=1e-9)
+    np.testing.assert_allclose(solved["profile"], [[[[112], [0]], [[0], [52]]]], rtol=1e-9)
+    assert main(["solve", "oligopoly-v0", "--preset=stackelberg", "--scenarios=1"]) == 0
+    table = capsys.readouterr().out.splitlines()
+    assert table[2].split()[:3] == ["seed", "firm_0", "firm_1"]
+    assert table[3].split()[:3] == ["0", "112", "52"]
 
 
 @pytest.mark.parametrize(

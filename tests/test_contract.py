@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pandas
 import pytest
-from small_game import RaftGame
+from small_game import HaulGame, RaftGame
 
 import nashgrid
 from nashgrid import baselines
@@ -41,8 +41,8 @@ def test_replayed_reference_has_no_gap(id, preset):
 
 @pytest.mark.parametrize(
     "game",
-    [RaftGame(), RaftGame(rounds=3), Discretised(nashgrid.game("oligopoly-v0"), 7)],
-    ids=["raft", "short raft", "discretised"],
+    [RaftGame(), RaftGame(rounds=3), HaulGame(), Discretised(nashgrid.game("oligopoly-v0"), 7)],
+    ids=["raft", "short raft", "haul", "discretised"],
 )
 def test_game_of_choices_keeps_the_promises(game):
     check_game(game)
@@ -122,7 +122,7 @@ class ReadsPandas(RaftGame):
 class IgnoresTurns(RaftGame):
     def step(self, scenario, state, actions):
         step = super().step(scenario, state, actions)
-        step.rewards[:] += actions
+        step.rewards[:] += actions[..., 0]
         return step
 
 
@@ -221,9 +221,9 @@ def test_actions_that_are_not_finite_or_misshapen_are_refused_with_the_agents_na
     raft = Copies(RaftGame(), 1)
     raft.reset(0)
     with pytest.raises(ValueError, match=r"carrier_2 in copy 0 is 4; allowed: 0..3"):
-        raft.step(np.array([[0, 0, 4]]))
+        raft.step(np.array([[[0], [0], [4]]]))
     with pytest.raises(ValueError, match="whole numbers"):
-        raft.step(np.zeros((1, 3)))
+        raft.step(np.zeros((1, 3, 1)))
     for seed in (-1, 2**63, 1.5, "a", True, [1]):
         with pytest.raises(ValueError, match=r"seed = .*: a whole number from 0 to"):
             raft.reset(seed)
@@ -238,7 +238,9 @@ def test_an_episode_that_is_over_has_to_be_restarted():
         copies.step(np.zeros((2, 2, 1)))
     copies.restart(np.array([False, True]))
     assert copies.step(np.zeros((2, 2, 1))).terminated.all()
-    seat = nashgrid.make_seat(RaftGame(), "carrier_0", lambda g, sc, st, ob: np.ones((1, 3), int))
+    seat = nashgrid.make_seat(
+        RaftGame(), "carrier_0", lambda g, sc, st, ob: np.ones((1, 3, 1), int)
+    )
     with pytest.raises(RuntimeError, match="call reset"):
         seat.step(1)
 
@@ -304,8 +306,8 @@ def test_actions_outside_the_box_are_clipped_and_counted():
 def test_masked_choices_are_projected_and_counted():
     raft = Copies(RaftGame(), 1)
     raft.reset(1)
-    raft.step(np.array([[0, 0, 0]]))
-    raft.step(np.array([[0, 1, 1]]))
-    step = raft.step(np.array([[2, 1, 0]]))
+    raft.step(np.array([[[0], [0], [0]]]))
+    raft.step(np.array([[[0], [1], [1]]]))
+    step = raft.step(np.array([[[2], [1], [0]]]))
     assert step.metrics["illegal"].tolist() == [[0.0, 1.0, 0.0]]
     assert step.metrics["crates"].tolist() == [[2.0, 0.0, 0.0]]

@@ -40,11 +40,11 @@ def test_two_player_fixture_matches_its_golden_numbers():
     game = nashgrid.game("market-v0", "g2")
     scenario = game.draw(seeds(1))
     nash, best = (solver.solve(game, scenario, name) for name in ("nash", "welfare"))
-    np.testing.assert_allclose(nash.profile, [[1.7495, 1.9056]], atol=1e-4)
-    reduction = outcomes(game.instance, scenario, nash.profile)["loss_reduction"]
+    np.testing.assert_allclose(nash.profile[:, 0, :, 0], [[1.7495, 1.9056]], atol=1e-4)
+    reduction = outcomes(game.instance, scenario, nash.profile[:, 0, :, 0])["loss_reduction"]
     np.testing.assert_allclose(reduction, 0.6302, atol=1e-4)
     # the sum of payoffs is maximal at the Pareto point of equal weights
-    np.testing.assert_allclose(best.profile, [[1.621, 1.622]], atol=0.002)
+    np.testing.assert_allclose(best.profile[:, 0, :, 0], [[1.621, 1.622]], atol=0.002)
     np.testing.assert_allclose(best.welfare - nash.welfare, 0.207, atol=0.002)
     np.testing.assert_allclose(nash.payoffs.sum(1), nash.welfare, rtol=1e-12)
 
@@ -53,8 +53,8 @@ def test_three_player_fixture_matches_its_golden_numbers():
     game = nashgrid.game("market-v0", "g2", association=False, kappa_mw=8.0)
     scenario = game.draw(seeds(1))
     nash = solver.solve(game, scenario, "nash")
-    np.testing.assert_allclose(nash.profile, [[1.703, 0.701, 1.266]], atol=0.002)
-    reduction = outcomes(game.instance, scenario, nash.profile)["loss_reduction"]
+    np.testing.assert_allclose(nash.profile[:, 0, :, 0], [[1.703, 0.701, 1.266]], atol=0.002)
+    reduction = outcomes(game.instance, scenario, nash.profile[:, 0, :, 0])["loss_reduction"]
     np.testing.assert_allclose(reduction, 0.6316, atol=2e-4)
 
 
@@ -96,7 +96,7 @@ def test_optima_of_welfare_that_is_not_concave_are_the_highest_of_a_grid(preset)
     best = solver.solve(game, scenario, "welfare")
     rows = np.flatnonzero(best.details["largest_eigenvalue"] > 0)
     assert rows.size
-    again = solver.certificate(game, scenario, "welfare", best.profile)
+    again = solver.certificate(game, scenario, "welfare", best.profile[:, 0, :, 0])
     np.testing.assert_array_equal(again.holds, best.certificate.holds)
     assert best.certificate.holds[rows].all()
     side = 25
@@ -107,7 +107,9 @@ def test_optima_of_welfare_that_is_not_concave_are_the_highest_of_a_grid(preset)
     welfare = play["welfare_eur_per_h"].reshape(rows.size, -1)
     assert (welfare.max(axis=1) <= best.certificate.dual[rows]).all()
     near = grid[np.arange(rows.size), np.argmax(welfare, axis=1)]
-    assert np.abs(near - best.profile[rows]).max() < 4 * some.available_mw.max() / (side - 1)
+    assert np.abs(near - best.profile[rows, 0, :, 0]).max() < 4 * some.available_mw.max() / (
+        side - 1
+    )
 
 
 @pytest.mark.parametrize("preset", PRICED)
@@ -128,7 +130,10 @@ def test_welfare_at_the_optimum_is_at_least_that_of_the_equilibrium(preset):
 @pytest.mark.parametrize("preset", PRICED)
 def test_a_profile_moved_by_five_percent_fails_its_certificate(preset):
     game, scenario, nash, best = solved(preset)
-    for concept, profile in (("nash", nash.profile), ("welfare", best.profile)):
+    for concept, profile in (
+        ("nash", nash.profile[:, 0, :, 0]),
+        ("welfare", best.profile[:, 0, :, 0]),
+    ):
         moved = np.minimum(0.95 * profile, scenario.available_mw)
         assert (profile.max(axis=1) > 0).all()
         assert not solver.certificate(game, scenario, concept, moved).holds.any()
@@ -171,7 +176,7 @@ def test_brackets_hold_the_best_deviation_of_a_fine_grid(preset):
         assert (best <= response.achieved[:, g] + 1e-6 * game.payoff_scale).all()
         # the deviation that is reported earns what is reported
         there = x.copy()
-        there[:, g] = response.quantity[:, g]
+        there[:, g] = response.quantity[:, g, 0]
         again = outcomes(game.instance, scenario, there, tolerance_pu=1e-10).payoff[:, g]
         np.testing.assert_allclose(again, response.achieved[:, g], rtol=1e-10)
         np.testing.assert_allclose(
@@ -189,11 +194,11 @@ def test_the_potential_is_maximal_on_a_grid_at_the_equilibrium():
     grid = axes[None] * some.available_mw[:, None]
     play = outcomes(game.instance, some, grid.reshape(-1, 3), each=side**3)
     phi = solver.potential(game, some, play).reshape(4, -1)
-    end = outcomes(game.instance, some, nash.profile[:4], tolerance_pu=1e-10)
+    end = outcomes(game.instance, some, nash.profile[:4, 0, :, 0], tolerance_pu=1e-10)
     top = solver.potential(game, some, end)
     assert (np.nanmax(phi, axis=1) <= top + 1e-3).all()
     near = grid[np.arange(4), np.nanargmax(phi, axis=1)]
-    assert np.abs(near - nash.profile[:4]).max() < 2 * some.available_mw.max() / (side - 1)
+    assert np.abs(near - nash.profile[:4, 0, :, 0]).max() < 2 * some.available_mw.max() / (side - 1)
 
 
 def test_sampled_play_is_answered_by_the_best_mean():
@@ -220,7 +225,7 @@ def test_sampled_play_is_answered_by_the_best_mean():
 
 def test_sampled_play_without_spread_is_the_deterministic_profile():
     game, scenario, nash, _ = solved("flat")
-    actions = game.action(scenario, 0.8 * nash.profile[..., None])
+    actions = game.action(scenario, 0.8 * nash.profile[:, 0])
     still = solver.best_response(game, scenario, actions)
     drawn = solver.best_response_executed(game, scenario, np.stack([actions] * 3))
     np.testing.assert_allclose(drawn.value, still.value, atol=1e-3)
@@ -232,14 +237,14 @@ def test_limits_bind_at_most_equilibria_of_binding_and_are_rechecked_independent
     assert nash.details["limit_active"].mean() >= 0.5
     model = game.instance.model
     flow = model.solve(
-        nash.profile,
+        nash.profile[:, 0, :, 0],
         scenario.load_factor,
         scenario.source_v_pu,
         tolerance_pu=1e-10,
         engine="z-bus",
     )
     assert flow.converged.all()
-    play = outcomes(game.instance, scenario, nash.profile, tolerance_pu=1e-10)
+    play = outcomes(game.instance, scenario, nash.profile[:, 0, :, 0], tolerance_pu=1e-10)
     worst = np.maximum(np.maximum(0.93 - flow.v_pu, flow.v_pu - 1.05), 0).max(1)
     np.testing.assert_allclose(play["voltage_violation_pu"], worst, atol=1e-8)
     np.testing.assert_allclose(play["overload"], np.maximum(flow.loading - 1, 0).max(1), atol=1e-7)
@@ -256,7 +261,7 @@ def test_a_constant_policy_is_far_from_equilibrium(preset):
             game, scenario, game.quantity(scenario, actions)[..., 0], bracket=1e-3
         ).gap
         least = min(least, gap.sum(1).mean())
-    mean_action = game.action(scenario, nash.profile[..., None]).mean(axis=0, keepdims=True)
+    mean_action = game.action(scenario, nash.profile[:, 0]).mean(axis=0, keepdims=True)
     x = game.quantity(scenario, np.repeat(mean_action, 48, axis=0))[..., 0]
     least = min(least, solver.best_response_to(game, scenario, x, 1e-3).gap.sum(1).mean())
     assert least > 0.05 * typical
@@ -284,7 +289,7 @@ def test_a_deviation_that_cannot_be_solved_is_no_gain_and_leaves_the_bound_open(
     assert np.isinf(nothing.bound).any()
     for b, g in np.argwhere(np.isinf(nothing.bound))[:4]:
         x = np.zeros((8, 3))
-        x[b, g] = nothing.quantity[b, g]
+        x[b, g] = nothing.quantity[b, g, 0]
         done = outcomes(game.instance, scenario, x, tolerance_pu=1e-10)
         assert done.solved[b] and done.payoff[b, g] == pytest.approx(nothing.achieved[b, g])
 
@@ -305,7 +310,7 @@ def test_kkt_residual_is_zero_at_the_equilibrium_and_a_derivative_elsewhere():
     game = nashgrid.game("market-v0")
     scenario = game.draw(seeds(16))
     nash = nashgrid.solve(game, scenario)
-    at_nash = baselines.kkt_residual(game, scenario, game.action(scenario, nash.profile[..., None]))
+    at_nash = baselines.kkt_residual(game, scenario, game.action(scenario, nash.profile[:, 0]))
     assert at_nash.max() < 1e-4  # EUR/MWh
     nothing = np.zeros((16, 3))
     residual = baselines.kkt_residual(game, scenario, -np.ones((16, 3, 1)))

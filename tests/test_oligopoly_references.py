@@ -19,6 +19,11 @@ from nashgrid.envs.oligopoly.payoffs import profit_eur
 SEEDS = np.arange(3, dtype=np.uint64)
 
 
+def outputs_of(reference):
+    """f64[B, n], MWh: every firm moves once, and its output is 0 in the other round."""
+    return reference.profile.sum(axis=1)[..., 0]
+
+
 def solved(preset, solver=None, **arguments):
     game = nashgrid.game("oligopoly-v0", preset, **arguments)
     reference = nashgrid.solve(game, game.draw(SEEDS), solver)
@@ -42,7 +47,7 @@ def solved(preset, solver=None, **arguments):
 )
 def test_golden_table(preset, solver, outputs, price, profits, welfare):
     reference = solved(preset, solver)
-    np.testing.assert_allclose(reference.profile, [outputs] * 3, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(outputs_of(reference), [outputs] * 3, rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(reference.details["price_eur_per_mwh"], price, rtol=1e-12)
     np.testing.assert_allclose(reference.payoffs, [profits] * 3, rtol=1e-12, atol=1e-9)
     np.testing.assert_allclose(reference.welfare, welfare, rtol=1e-12)
@@ -69,16 +74,16 @@ def test_golden_table_of_four_firms_with_capacities_and_quadratic_costs():
     # only firm_0 is at its capacity; the three others solve (0.5 + d_i) q_i = 120 - c_i - Q / 2
     total = (30 + 108 / 0.6 + 106 / 0.7 + 100 / 0.5) / (1 + 0.5 / 0.6 + 0.5 / 0.7 + 1)
     rest = (np.array([108, 106, 100]) - 0.5 * total) / np.array([0.6, 0.7, 0.5])
-    np.testing.assert_allclose(nash.profile[0], [30, *rest], rtol=1e-12)
-    np.testing.assert_allclose(nash.profile[0, 1:], [48.12081, 38.38926, 41.74497], atol=5e-6)
+    np.testing.assert_allclose(outputs_of(nash)[0], [30, *rest], rtol=1e-12)
+    np.testing.assert_allclose(outputs_of(nash)[0, 1:], [48.12081, 38.38926, 41.74497], atol=5e-6)
     np.testing.assert_allclose(nash.details["price_eur_per_mwh"][0], 40.87248, atol=5e-6)
     np.testing.assert_allclose(nash.payoffs[0].sum(), 3955.323, atol=5e-4)
     np.testing.assert_allclose(nash.welfare[0], 10216.487, atol=5e-4)
     best = solved("four-firms", "competitive")
-    np.testing.assert_allclose(best.profile[0], [30, 60, 310 / 7, 60], rtol=1e-12)
+    np.testing.assert_allclose(outputs_of(best)[0], [30, 60, 310 / 7, 60], rtol=1e-12)
     np.testing.assert_allclose(best.welfare[0], 10661.429, atol=5e-4)
     cartel = solved("four-firms", "cartel")
-    np.testing.assert_allclose(cartel.profile[0], [30, 55, 17.5, 0], rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(outputs_of(cartel)[0], [30, 55, 17.5, 0], rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(cartel.payoffs[0].sum(), 5660, rtol=1e-12)
 
 
@@ -109,7 +114,7 @@ def test_price_of_anarchy_of_the_duopoly():
 )
 def test_golden_leaders(changes, outputs, profits):
     reference = solved("stackelberg", **changes)
-    np.testing.assert_allclose(reference.profile[0], outputs, rtol=1e-12)
+    np.testing.assert_allclose(outputs_of(reference)[0], outputs, rtol=1e-12)
     np.testing.assert_allclose(reference.payoffs[0], profits, rtol=1e-12)
 
 
@@ -184,7 +189,7 @@ def test_the_gap_of_sampled_play_equals_the_moment_formula():
     r = np.clip(margin / (2 * curve), 0.0, scenario.capacity_mwh)
     formula = margin * (r - mean) - curve * (r**2 - mean**2 - variance)
     np.testing.assert_allclose(response.gap, formula, rtol=1e-10, atol=1e-9)
-    np.testing.assert_allclose(response.quantity, r, rtol=1e-12)
+    np.testing.assert_allclose(response.quantity[..., 0], r, rtol=1e-12)
 
 
 def test_one_sample_is_the_deterministic_gap():
@@ -210,7 +215,7 @@ def test_no_output_played_through_the_game_beats_the_best_response():
             assert (rewards <= response.bound[:, firm] + 1e-9).all()
         tried = base.copy()
         best = np.repeat(response.quantity[:, firm : firm + 1], 3, axis=1)
-        tried[:, firm] = game.action(scenario, best[..., None])[:, firm]
+        tried[:, firm] = game.action(scenario, best)[:, firm]
         rewards = game.step(scenario, game.initial(scenario), tried).rewards[:, firm]
         np.testing.assert_allclose(rewards, response.achieved[:, firm], rtol=1e-10, atol=1e-8)
 
@@ -281,8 +286,8 @@ def test_order_of_the_outcomes(game):
     )
     for reference in (nash, best, cartel):
         assert reference.certificate.holds.all()
-        assert (reference.profile >= 0.0).all()
-        assert (reference.profile <= scenario.capacity_mwh).all()
+        assert (outputs_of(reference) >= 0.0).all()
+        assert (outputs_of(reference) <= scenario.capacity_mwh).all()
     slack = 1e-9 * game.payoff_scale
     assert best.welfare[0] >= nash.welfare[0] - slack
     assert nash.welfare[0] >= -slack
@@ -301,7 +306,7 @@ def test_nash_is_where_taking_turns_at_best_replies_ends(game):
             q[:, i] = cournot.best_output(scenario, q.sum(axis=1, keepdims=True) - q)[:, i]
         if np.abs(q - before).max() < 1e-13:
             break
-    nash = baselines.solve(game, scenario, "nash").profile
+    nash = outputs_of(baselines.solve(game, scenario, "nash"))
     np.testing.assert_allclose(nash, q, rtol=1e-8, atol=1e-8)
 
 
@@ -339,13 +344,13 @@ def test_followers_reply_is_nash_among_them(game, leader_share):
 def test_equal_firms_without_bend_share_in_proportion_to_capacity():
     game = nashgrid.game("oligopoly-v0", marginal_cost=(20.0, 20.0), capacity_mwh=(100.0, 300.0))
     reference = nashgrid.solve(game, game.draw(SEEDS), "competitive")
-    np.testing.assert_allclose(reference.profile, [[50.0, 150.0]] * 3, rtol=1e-12)
+    np.testing.assert_allclose(outputs_of(reference), [[50.0, 150.0]] * 3, rtol=1e-12)
 
 
 def test_firms_that_cannot_sell_stay_out():
     game = nashgrid.game("oligopoly-v0", intercept=10.0, marginal_cost=(10.0, 12.0))
     for solver in baselines.solvers(game):
-        assert nashgrid.solve(game, game.draw(SEEDS), solver).profile.tolist() == [[0.0, 0.0]] * 3
+        assert not nashgrid.solve(game, game.draw(SEEDS), solver).profile.any()
 
 
 def test_many_firms_have_the_closed_form():
@@ -359,7 +364,7 @@ def test_many_firms_have_the_closed_form():
         capacity_mwh=(240.0,) * n,
     )
     reference = nashgrid.solve(game, game.draw(SEEDS))
-    np.testing.assert_allclose(reference.profile, 110.0 / (301 * 0.5), rtol=1e-12)
+    np.testing.assert_allclose(outputs_of(reference), 110.0 / (301 * 0.5), rtol=1e-12)
 
 
 def test_copies_do_not_influence_each_other():
@@ -384,7 +389,7 @@ def test_a_profile_moved_by_5_percent_fails_its_certificate(preset, factor):
     game = nashgrid.game("oligopoly-v0", preset)
     scenario = game.draw(SEEDS)
     for solver in baselines.solvers(game):
-        profile = baselines.solve(game, scenario, solver).profile
+        profile = outputs_of(baselines.solve(game, scenario, solver))
         assert oligopoly.certificate(game, scenario, solver, profile).holds.all()
         for firm in range(game.firms):
             moved = profile.copy()
@@ -427,7 +432,7 @@ def test_the_policy_of_the_leader_game_is_subgame_perfect(make):
     found = oligopoly.subgame_gap(game, scenario, policy, leader_grid=61)
     assert found.spe_gap.max() <= 1e-9 * game.payoff_scale
     reference = baselines.solve(game, scenario)
-    np.testing.assert_allclose(found.profile, reference.profile, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(found.profile, outputs_of(reference), rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(found.payoffs, reference.payoffs, rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(found.step_mwh, scenario.capacity_mwh[:, 0] / 60)
 

@@ -3,6 +3,7 @@ import pytest
 
 import nashgrid
 from nashgrid import policies
+from nashgrid.baselines.profiles import last_moves
 from nashgrid.envs.core.contract import take
 from nashgrid.envs.core.copies import Copies
 from nashgrid.envs.market import pictures as market_pictures
@@ -109,7 +110,7 @@ def test_limits_are_kept_exactly_where_nothing_is_charged():
 def test_plane_of_one_scenario_shows_equilibrium_and_path(preset):
     game = nashgrid.game("oligopoly-v0", preset)
     held = held_out(game, 1)
-    profile = held.reference.profile[0]
+    profile = last_moves(game, held.reference.profile)[0, :, 0]
     path = Path(np.array([0.0, 1000.0]), np.stack([0.5 * profile, profile]))
     axes = plane(game, held, path).axes[0]
     labels = [line.get_label() for line in axes.lines]
@@ -123,11 +124,11 @@ def test_plane_of_one_scenario_shows_equilibrium_and_path(preset):
 def test_best_response_curves_of_the_plane_meet_at_the_equilibrium():
     game = nashgrid.game("market-v0")
     held = held_out(game, 3)
-    rows = np.argmin(np.abs(game.action(held.scenario, held.reference.profile[..., None])).max(1))
+    rows = np.argmin(np.abs(game.action(held.scenario, held.reference.profile[:, 0])).max(1))
     one = held_out(game, 1, int(held.seeds[rows]))
     axes = plane(game, one, None).axes[0]
     curves = {line.get_label(): line for line in axes.lines}
-    x, y = one.reference.profile[0, 0], one.reference.profile[0, 1:].sum()
+    x, y = one.reference.profile[0, 0, 0, 0], one.reference.profile[0, 0, 1:, 0].sum()
     own = curves["best response of microgrid_1"]
     others = curves["best response of the others"]
     assert np.interp(y, own.get_ydata(), own.get_xdata()) == pytest.approx(x, abs=0.02)

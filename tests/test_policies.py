@@ -10,6 +10,7 @@ import pytest
 import nashgrid
 from nashgrid import policies
 from nashgrid.envs.core.contract import Game, Step, take
+from nashgrid.envs.core.copies import Copies
 from nashgrid.envs.core.seats import Seats
 
 SEEDS = np.arange(6, dtype=np.uint64)
@@ -78,8 +79,14 @@ def test_greedy_plays_its_monopoly_output():
     # (a - c) / 2b = 110 and 108, in the game with a leader as well
     for preset in ("duopoly", "stackelberg"):
         game = nashgrid.game("oligopoly-v0", preset)
-        outputs = game.quantity(game.draw(SEEDS), played(policies.greedy(), game))
-        np.testing.assert_allclose(outputs[..., 0], [[110.0, 108.0]] * 6, rtol=1e-12)
+        copies = Copies(game, 6)
+        copies.reset(1)
+        for t in range(game.horizon):
+            actions = policies.greedy()(game, copies.scenario, copies.state, copies.observe())
+            outputs = game.quantity(copies.scenario, actions)[:, game.turns[t], 0]
+            expected = np.array([110.0, 108.0])[game.turns[t]]
+            np.testing.assert_allclose(outputs, [expected] * 6, rtol=1e-12)
+            copies.step(actions)
 
 
 def test_random_play_is_uniform_and_independent_over_seats_rounds_and_seeds():
@@ -124,7 +131,8 @@ class Menu(Game):
     features = ()
     metrics = ()
     welfare_metric = "none"
-    choices = 4
+    action_size = 1
+    choices = (4,)
 
     def draw(self, seeds: Any) -> _Draw:
         return _Draw(seeds)
@@ -146,7 +154,7 @@ class Menu(Game):
 
 def test_random_choices_are_uniform_over_the_unmasked():
     choices = played(policies.random(), Menu(), np.arange(9000, dtype=np.uint64))
-    counts = np.stack([np.bincount(choices[:, k], minlength=4) for k in range(2)])
+    counts = np.stack([np.bincount(choices[:, k, 0], minlength=4) for k in range(2)])
     assert counts[0, 0] == 0 and counts[1, 1] == 0
     assert np.abs(counts[counts > 0] - 3000).max() < 200
 

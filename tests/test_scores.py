@@ -7,7 +7,7 @@ import pytest
 
 import nashgrid
 from nashgrid import policies
-from nashgrid.baselines import best_response, solve
+from nashgrid.baselines import best_response, policy_gap_executed, solve
 from nashgrid.configs import build
 from nashgrid.configs.schema import HELD_OUT_SEED
 from nashgrid.envs.core.contract import take
@@ -19,7 +19,6 @@ from nashgrid.evaluation.controls import best_deviation, open_loop_payoffs
 from nashgrid.evaluation.plays import Play
 from nashgrid.evaluation.run import validator
 from nashgrid.evaluation.scores import Score
-from nashgrid.evaluation.sequential import policy_gap_executed
 from nashgrid.evaluation.tables import bound
 
 DUOPOLY = nashgrid.game("oligopoly-v0")
@@ -127,7 +126,7 @@ class Reading:
             cost_slope=blocks[1],
             capacity_mwh=blocks[2],
         )
-        return game.action(scenario, solve(game, read).profile[..., None])
+        return game.action(scenario, solve(game, read).profile[:, 0])
 
 
 def test_shuffled_observations_do_not_beat_true_ones():
@@ -156,12 +155,12 @@ def test_subgame_perfect_play_has_no_gap_off_the_path():
 
 def test_executed_gaps_with_a_leader_average_over_the_noise():
     scenario = held_out(LEADER, 2).scenario
-    value, achieved, *_ = policy_gap_executed(LEADER, scenario, Alternating(), 2)
+    found = policy_gap_executed(LEADER, scenario, Alternating(), 2)
     # leader alternating 65 and 45 against 55: best 82.5, gap b [(55 - 82.5)^2 + 100]
-    np.testing.assert_allclose((achieved - value)[:, 0], 428.125, atol=0.5)
+    np.testing.assert_allclose(found.gap[:, 0], 428.125, atol=0.5)
     # the follower sees 65 or 45: replies 75.5 and 85.5 instead of 55
     follower = 0.5 * (0.5 * (75.5 - 55.0) ** 2 + 0.5 * (85.5 - 55.0) ** 2)
-    np.testing.assert_allclose((achieved - value)[:, 1], follower, rtol=1e-12)
+    np.testing.assert_allclose(found.gap[:, 1], follower, rtol=1e-12)
 
 
 def _play(gain, bound=None, failed=None, details=None, label="exact") -> Play:
@@ -169,7 +168,7 @@ def _play(gain, bound=None, failed=None, details=None, label="exact") -> Play:
     zeros, none = np.zeros(gain.shape), np.zeros(len(gain), dtype=bool)
     failed = none if failed is None else np.array(failed)
     bound = gain if bound is None else np.array(bound, dtype=float)
-    rest = zeros, zeros[:, 0], zeros[:, 0], details or {}
+    rest = zeros[:, None, :, None], zeros[:, 0], zeros[:, 0], details or {}
     return Play(zeros, gain, bound, label, failed, *rest)
 
 

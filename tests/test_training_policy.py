@@ -29,7 +29,7 @@ def policy_for(game, **learner):
     learners = learners_of(game, settings, seed=1)
     state = {x.name: x.model.policy.state_dict() for x in learners}
     actors = [
-        actor_of(x.seats, {k: v.numpy() for k, v in state[x.name].items()}, settings)
+        actor_of(x.seats, {k: v.numpy() for k, v in state[x.name].items()}, settings, game.choices)
         for x in learners
     ]
     return LearnedPolicy(tuple(actors)), learners
@@ -50,7 +50,9 @@ def test_the_policy_plays_what_the_model_predicts(game, kind):
     for learner in learners:
         for seat in learner.seats:
             predicted, _ = learner.model.policy.predict(observation[:, seat], deterministic=True)
-            np.testing.assert_allclose(actions[:, seat], predicted, atol=1e-6)
+            np.testing.assert_allclose(
+                actions[:, seat], predicted.reshape(40, game.action_size), atol=1e-6
+            )
 
 
 def test_executed_noise_depends_on_scenario_sample_and_seat_alone():
@@ -98,7 +100,7 @@ def test_executed_choices_are_drawn_with_the_probabilities_of_the_network():
         seat = int(learner.seats[0])
         seen = torch.from_numpy(observation[:, seat])
         expected = learner.model.policy.get_distribution(seen).distribution.probs.mean(dim=0)
-        shares = np.bincount(chosen[:, seat], minlength=4) / 4000
+        shares = np.bincount(chosen[:, seat, 0], minlength=4) / 4000
         np.testing.assert_allclose(shares, expected.detach().numpy(), atol=4 * 0.5 / 4000**0.5)
 
 

@@ -19,7 +19,7 @@ from nashgrid.training.vec_env import SharedPolicyVecEnv
 
 
 def two_crates(game, scenario, state, observation):
-    return np.full((observation.shape[0], 3), 2)
+    return np.full((observation.shape[0], 3, 1), 2)
 
 
 def raft(copies=5, **options):
@@ -87,12 +87,12 @@ def test_an_ended_copy_restarts_within_the_step_and_tells_its_last_observation()
     env.reset()
     reference = Copies(game, 6)
     reference.reset(0)
-    reference.step(np.full((6, 3), 2))  # the round of carrier_0 alone
+    reference.step(np.full((6, 3, 1), 2))  # the round of carrier_0 alone
     ended_early = 0
     for t in range(12):
         actions = np.arange(12) * (t + 1) % 4
         joint = np.column_stack([np.full(6, 2), actions.reshape(6, 2)])
-        step = reference.step(joint)
+        step = reference.step(joint[..., None])
         last = reference.observe()[:, 1:].reshape(12, -1)
         observation, rewards, dones, infos = env.step(actions)
         np.testing.assert_array_equal(rewards, step.rewards[:, 1:].ravel().astype(np.float32))
@@ -108,7 +108,7 @@ def test_an_ended_copy_restarts_within_the_step_and_tells_its_last_observation()
         alone = reference.state.t == 0
         if alone.any():  # the partner's round is skipped
             before = reference.state
-            reference.step(np.full((6, 3), 2))
+            reference.step(np.full((6, 3, 1), 2))
             reference.put_back(~alone, take(before, ~alone))
         np.testing.assert_array_equal(observation, reference.observe()[:, 1:].reshape(12, -1))
     assert ended_early > 0

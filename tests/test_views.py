@@ -7,7 +7,7 @@ import gymnasium
 import numpy as np
 import pettingzoo
 import pytest
-from small_game import RaftGame
+from small_game import HaulGame, RaftGame
 
 import nashgrid
 from nashgrid.envs.core.discretised import Discretised
@@ -17,8 +17,8 @@ LEAD = {"preset": "stackelberg"}
 
 
 def zero(game, scenario, state, observation):
-    shape = (state.t.shape[0], game.n_agents)
-    return np.zeros((*shape, game.action_size)) if game.is_continuous else np.zeros(shape, int)
+    shape = (state.t.shape[0], game.n_agents, game.action_size)
+    return np.zeros(shape) if game.is_continuous else np.zeros(shape, int)
 
 
 def follower(game, scenario, state, observation):
@@ -60,9 +60,10 @@ def test_classic_modules_offer_env_raw_env_and_parallel_env():
         nashgrid.game("oligopoly-v0"),
         nashgrid.game("oligopoly-v0", "stackelberg"),
         RaftGame(),
+        HaulGame(),
         Discretised(nashgrid.game("oligopoly-v0", "drawn"), 5),
     ],
-    ids=["at once", "leader", "raft", "grid"],
+    ids=["at once", "leader", "raft", "haul", "grid"],
 )
 def test_aec_and_parallel_play_the_same_game(game):
     parallel, aec = nashgrid.make(game), nashgrid.make_aec(game)
@@ -82,7 +83,8 @@ def test_aec_and_parallel_play_the_same_game(game):
         observations, rewards, terminations, truncations, infos = parallel.step(actions)
         for agent in game.agents:
             paid["parallel"][agent] += rewards[agent]
-            masks = [view.pop("action_mask", None) for view in (aec.infos[agent], infos[agent])]
+            both = (aec.infos[agent], infos[agent])
+            masks = [np.hstack([[], *info.pop("action_mask", ())]) for info in both]
             assert aec.infos[agent] == infos[agent] and np.array_equal(*masks)
             assert (aec.observe(agent) == observations[agent]).all()
         assert not any(truncations.values())
@@ -141,7 +143,7 @@ def test_seats_in_a_batch_play_as_single_seats_do_when_episodes_end_at_unlike_ti
         single.start(20 + c)
     ends = 0
     for k in range(12):
-        choices = np.array([[(k + c) % 4] for c in range(6)])
+        choices = np.array([[[(k + c) % 4]] for c in range(6)])
         rewards, over, metrics = batch.play(choices)
         for c, single in enumerate(singles):
             r, o, m = single.play(choices[c : c + 1])

@@ -40,7 +40,7 @@ ACTIVATIONS = {"tanh": torch.nn.Tanh, "relu": torch.nn.ReLU}
 class Moves:
     """M moves of the seats of one learner: what PPO learns from.
 
-    observations f32[M, O]; actions f32[M, A] before clipping (choices: one column); others f32[M]
+    observations f32[M, O]; actions f32[M, A] before clipping, or choices; others f32[M]
     """
 
     observations: NDArray[np.float32]
@@ -95,6 +95,7 @@ class Learner:
         self.name = name
         self.seats = seats
         self.continuous, self.n_features = game.is_continuous, game.n_features
+        self.choices = game.choices
         self.rows = settings.copies * len(seats)
         self.keys = row_keys(key(seed, "actions", name), self.rows)
         self.order_key = key(seed, "order", name)
@@ -153,10 +154,15 @@ class Learner:
             actions = output + noise * policy.log_std.exp()
             log_probs = (-0.5 * noise * noise - policy.log_std - HALF_LOG_2PI).sum(dim=1)
         else:
-            log_p = torch.log_softmax(output, dim=1)
-            chosen = torch.from_numpy(choose(log_p.exp().numpy(), uniform(seeds, ACTIONS, 1)))
-            actions = chosen[:, None].float()
-            log_probs = log_p.gather(1, chosen[:, None])[:, 0]
+            numbers = uniform(seeds, ACTIONS, len(self.choices))
+            chosen, parts = [], []
+            for k, logits in enumerate(torch.split(output, list(self.choices), dim=1)):
+                log_p = torch.log_softmax(logits, dim=1)
+                choice = choose(log_p.exp().numpy(), numbers[:, k : k + 1])
+                chosen.append(torch.from_numpy(choice))
+                parts.append(log_p.gather(1, chosen[-1][:, None])[:, 0])
+            actions = torch.stack(chosen, dim=1).float()
+            log_probs = torch.stack(parts, dim=1).sum(dim=1)
         return actions.numpy(), values.numpy(), log_probs.numpy()
 
     @torch.no_grad()

@@ -59,14 +59,17 @@ class Actor:
     """The policy network of one learner.
 
     seats   : i64[L], indices of the seats that it plays
-    layers  : (weight, bias) of each layer; the last one gives the mean of the actions, or logits
+    layers  : (weight, bias) of each layer; the last one gives the mean of the actions, or the
+              logits of the options of all numbers, one number after another
     log_std : of the Gaussian, one per number of the action; None for choices
+    choices : options of each number of the action; empty for a Gaussian
     """
 
     seats: NDArray[np.int64]
     layers: tuple[tuple[torch.Tensor, torch.Tensor], ...]
     activation: str
     log_std: torch.Tensor | None
+    choices: tuple[int, ...] = ()
 
     @property
     def n_features(self) -> int:
@@ -110,8 +113,11 @@ class LearnedPolicy:
         """Standard deviation of the executed actions before clipping, f64[N, A]; 0 for choices."""
         out: dict[int, FloatArray] = {}
         for actor in self.actors:
-            width = actor.n_outputs if actor.log_std is not None else 1
-            std = np.zeros(width) if actor.log_std is None else actor.log_std.exp().numpy()
+            std = (
+                np.zeros(len(actor.choices))
+                if actor.log_std is None
+                else actor.log_std.exp().numpy()
+            )
             out |= {int(seat): std.astype(np.float64) for seat in actor.seats}
         return np.stack([out[seat] for seat in sorted(out)])
 
@@ -127,7 +133,7 @@ class LearnedPolicy:
                 outputs[:, actor.seats] = actor(rows).reshape(copies, len(actor.seats), -1)
         seeds = None if self.sample is None else noise_seeds(scenario.seed, self.sample, state.t)
         if not game.is_continuous:
-            return _choices(outputs, seeds)
+            return _choices(outputs, game.choices, seeds)
         if seeds is not None:
             outputs = outputs + self.std * normal(
                 seeds, NOISE, game.n_agents * game.action_size
@@ -140,13 +146,12 @@ class LearnedPolicy:
         problems = []
         if seats != list(range(game.n_agents)):
             problems.append(f"plays {len(seats)} seat(s), the game has {game.n_agents}")
-        size = game.action_size if game.is_continuous else game.choices
-        wanted = f"{size} {'continuous' if game.is_continuous else 'choices'}"
+        wanted = _kind(game.choices or (game.action_size,), game.is_continuous)
         for actor in self.actors:
             if actor.n_features != game.n_features:
                 seen = actor.n_features
                 problems.append(f"sees {seen} numbers, the game shows {game.n_features}")
-            given = f"{actor.n_outputs} {'choices' if actor.log_std is None else 'continuous'}"
+            given = _kind(actor.choices or (actor.n_outputs,), actor.log_std is not None)
             if given != wanted:
                 problems.append(f"gives {given} per action, the game takes {wanted}")
         if problems:
@@ -163,18 +168,35 @@ def noise_seeds(seeds: NDArray[np.uint64], sample: int, t: NDArray[np.int64]) ->
     return hashed(keys, ROUND, t.astype(np.uint64))
 
 
-def _choices(logits: FloatArray, seeds: NDArray[np.uint64] | None) -> NDArray[np.int64]:
-    """i64[B, N]: the likeliest choices, or sampled ones."""
+def _kind(numbers: tuple[int, ...], continuous: bool) -> str:
+    return f"{' + '.join(map(str, numbers))} {'continuous' if continuous else 'choices'}"
+
+
+def _choices(
+    logits: FloatArray, choices: tuple[int, ...], seeds: NDArray[np.uint64] | None
+) -> NDArray[np.int64]:
+    """i64[B, N, A]: the likeliest choices, or sampled ones; logits f64[B, N, sum(choices)]."""
+    copies, n = logits.shape[:2]
+    parts = np.split(logits, np.cumsum(choices)[:-1], axis=2)
     if seeds is None:
-        return logits.argmax(axis=-1)
-    weights = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return choose(weights, uniform(seeds, NOISE, logits.shape[1])[:, :, None])
+        return np.stack([part.argmax(axis=2) for part in parts], axis=2)
+    numbers = uniform(seeds, NOISE, n * len(choices)).reshape(copies, n, len(choices))
+    chosen = []
+    for k, part in enumerate(parts):
+        weights = np.exp(part - part.max(axis=2, keepdims=True))
+        chosen.append(choose(weights, numbers[:, :, k, None]))
+    return np.stack(chosen, axis=2)
 
 
 def actor_of(
-    seats: NDArray[np.int64], weights: Mapping[str, NDArray[Any]], settings: Settings
+    seats: NDArray[np.int64],
+    weights: Mapping[str, NDArray[Any]],
+    settings: Settings,
+    choices: tuple[int, ...] = (),
 ) -> Actor:
     """The policy network among the weights of an SB3 model, as named by its ``state_dict``.
+
+    choices : those of the game
 
     Raises
     ------
@@ -201,7 +223,11 @@ def actor_of(
         raise ValueError(f"log_std has shape {tuple(log_std.shape)}")
     if log_std is not None and not log_std.exp().isfinite().all():
         raise ValueError(f"log_std = {log_std.tolist()} is no standard deviation")
-    return Actor(seats, tuple(layers), settings.activation, log_std)
+    outputs = layers[-1][1].shape[0]
+    if choices and log_std is None and outputs != sum(choices):
+        raise ValueError(f"{outputs} logits for {' + '.join(map(str, choices))} options")
+    options = choices if log_std is None else ()
+    return Actor(seats, tuple(layers), settings.activation, log_std, options)
 
 
 def load_policy(folder: str | Path, checkpoint: str | Path | None = None) -> LearnedPolicy:
@@ -225,7 +251,9 @@ def load_policy(folder: str | Path, checkpoint: str | Path | None = None) -> Lea
     try:
         policy = LearnedPolicy(
             tuple(
-                actor_of(np.array(seats), saved.part(f"{name}/policy/"), settings)
+                actor_of(
+                    np.array(seats), saved.part(f"{name}/policy/"), settings, saved.game.choices
+                )
                 for name, seats in saved.learners.items()
             )
         )
@@ -250,6 +278,7 @@ def policy_of(learners: Any, experiment: Experiment) -> LearnedPolicy:
                 learner.seats,
                 {k: v.numpy() for k, v in learner.model.policy.state_dict().items()},
                 experiment.learner,
+                learner.choices,
             )
             for learner in learners
         )
@@ -257,15 +286,19 @@ def policy_of(learners: Any, experiment: Experiment) -> LearnedPolicy:
 
 
 def first_moves(game: Game, scenario: Any, policy: LearnedPolicy) -> dict[str, float]:
-    """The first move of every seat in one scenario, in physical units, by the policy's play."""
-    if not game.is_continuous:
-        return {}
+    """The first move of every seat in one scenario, in physical units, by the policy's play.
+
+    Empty for a game whose actions have no physical unit.
+    """
     moves: FloatArray = np.full((game.n_agents, game.action_size), np.nan)
     state = game.initial(scenario)
     for _ in range(game.horizon):
         actions = policy(game, scenario, state, game.observe(scenario, state))
         new = game.acting(state)[0] & np.isnan(moves[:, 0])
-        moves[new] = game.quantity(scenario, actions)[0][new]
+        try:
+            moves[new] = game.quantity(scenario, actions)[0][new]
+        except TypeError:
+            return {}
         if not np.isnan(moves).any():
             break
         step = game.step(scenario, state, actions)

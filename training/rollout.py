@@ -48,7 +48,7 @@ def play_rounds(
     running     : f64[B, N], see ``Rollout``
     """
     game, count = copies.game, copies.copies
-    n_numbers = game.action_size if game.is_continuous else 1
+    n_numbers = game.action_size
     shapes = [(rounds, learner.rows) for learner in learners]
     observations = [np.zeros((*s, game.n_features), dtype=np.float32) for s in shapes]
     actions = [np.zeros((*s, n_numbers), dtype=np.float32) for s in shapes]
@@ -69,7 +69,7 @@ def play_rounds(
                 )
                 joint[:, learner.seats] = actions[i][t].reshape(count, -1, n_numbers)
         acted[t] = acting
-        step = copies.step(joint if game.is_continuous else joint[..., 0].astype(np.int64))
+        step = copies.step(joint if game.is_continuous else joint.astype(np.int64))
         rewards[t], ended[t] = step.rewards, step.terminated
         running = running + step.rewards
         if ended[t].any():

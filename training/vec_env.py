@@ -59,9 +59,7 @@ class SharedPolicyVecEnv(VecEnv):
         self.reward_scale = reward_scale
         self.metrics = metrics
         n_seats = len(self.seats.seats)
-        self._shape: tuple[int, ...] = (copies, n_seats)
-        if game.is_continuous:
-            self._shape = (*self._shape, game.action_size)
+        self._shape = (copies, n_seats, game.action_size)
         self._every_seat = n_seats == game.n_agents and bool(
             (self.seats.learners == np.arange(n_seats)).all()
         )
@@ -87,10 +85,11 @@ class SharedPolicyVecEnv(VecEnv):
 
     def step_async(self, actions: NDArray[Any]) -> None:
         given = np.asarray(actions)
-        if given.shape != (self.num_envs, *self._shape[2:]):
+        wanted = (self.num_envs, *(self.action_space.shape or ()))
+        if given.shape != wanted:
             raise ValueError(
                 f"actions have shape {given.shape}; {self.num_envs} rows of {self.game.id} take "
-                f"{(self.num_envs, *self._shape[2:])}"
+                f"{wanted}"
             )
         self._actions = given.reshape(self._shape)
 
@@ -140,7 +139,7 @@ class SharedPolicyVecEnv(VecEnv):
     # ----- what Stable-Baselines3 asks of a VecEnv -----
 
     def action_masks(self) -> NDArray[np.bool_]:
-        """bool[rows, K]: the choices that need no projection; the hook of MaskablePPO."""
+        """bool[rows, sum(choices)]: options that need no projection; the hook of MaskablePPO."""
         game = self.game
         if game.is_continuous:
             raise TypeError(f"{game.id} has continuous actions: nothing to mask")

@@ -25,12 +25,13 @@ PLAY = stream("checks.play")
 
 def random_actions(game: Game, copies: int, key: int) -> NDArray[Any]:
     """Actions of B copies for check number ``key``: row b depends on (key, b) only."""
-    width = game.n_agents * max(game.action_size, 1)
+    shape = (copies, game.n_agents, game.action_size)
     seeds = np.uint64(key << 20) + np.arange(copies, dtype=np.uint64)
-    draws = uniform(seeds, PLAY, width)
+    draws = uniform(seeds, PLAY, game.n_agents * game.action_size).reshape(shape)
     if game.is_continuous:
-        return (2.0 * draws - 1.0).reshape(copies, game.n_agents, game.action_size)
-    return np.minimum((draws * game.choices).astype(np.int64), game.choices - 1)
+        return 2.0 * draws - 1.0
+    options = np.array(game.choices)
+    return np.minimum((draws * options).astype(np.int64), options - 1)
 
 
 def flatten(value: Any, prefix: str = "") -> dict[str, NDArray[Any]]:
@@ -68,7 +69,10 @@ def check_shapes(game: Game, copies: int = 5) -> None:
         assert role and number.isdigit(), f"agent {agent!r} is not named <role>_<number>"
     assert n >= 1 and game.horizon >= 1 and game.n_features >= 2
     assert game.turns.shape == (game.horizon, n) and game.turns.dtype == bool
-    assert (game.action_size > 0) != (game.choices > 0), "either action_size or choices"
+    assert game.action_size > 0, "an action has at least one number"
+    if not game.is_continuous:
+        assert len(game.choices) == game.action_size, "choices has the options of each number"
+        assert min(game.choices) > 0, "every number has at least one option"
     for feature in game.features:
         assert np.isfinite([feature.low, feature.high]).all(), f"range of {feature.name}"
         assert feature.low < feature.high, f"range of {feature.name}"
@@ -87,8 +91,9 @@ def check_shapes(game: Game, copies: int = 5) -> None:
             assert (low <= high).all() and (low >= -1).all() and (high <= 1).all()
         else:
             mask = game.action_mask(scenario, state)
-            assert mask.shape == (copies, n, game.choices) and mask.dtype == bool
-            assert mask.any(axis=2).all(), "every agent has a legal choice"
+            assert mask.shape == (copies, n, sum(game.choices)) and mask.dtype == bool
+            legal = np.logical_or.reduceat(mask, game.option_starts[:-1], axis=2)
+            assert legal.all(), "every number has a legal choice"
         step = game.step(scenario, state, random_actions(game, copies, key))
         assert step.rewards.shape == (copies, n) and step.rewards.dtype == np.float64
         assert np.isfinite(step.rewards).all(), "rewards are finite"
@@ -187,25 +192,24 @@ def check_idle_actions_are_ignored(game: Game, copies: int = 4) -> None:
     state = game.initial(scenario)
     for key in range(game.horizon):
         actions, other = (random_actions(game, copies, k) for k in (key, key + 1000))
-        acting = game.acting(state)
-        acting = acting[..., None] if game.is_continuous else acting
+        acting = game.acting(state)[..., None]
         step = game.step(scenario, state, actions)
         same_bits(step, game.step(scenario, state, np.where(acting, actions, other)), "idle seats")
         state = step.state
 
 
 def check_quantities(game: Game, copies: int = 4) -> None:
-    """``action`` undoes ``quantity``, in games whose actions have a physical unit."""
+    """``action`` gives actions that play a quantity, in games whose actions have a unit."""
     scenario = game.draw(np.arange(copies, dtype=np.uint64))
     actions = random_actions(game, copies, 7)
     try:
         quantity = game.quantity(scenario, actions)
     except TypeError:  # choices without a unit
         return
-    assert quantity.shape == (copies, game.n_agents, max(game.action_size, 1)), "quantity"
-    np.testing.assert_allclose(
-        game.action(scenario, quantity), actions, atol=1e-9, err_msg="action undoes quantity"
-    )
+    assert quantity.shape == (copies, game.n_agents, game.action_size), "quantity"
+    assert quantity.dtype == np.float64, "quantity"
+    again = game.quantity(scenario, game.action(scenario, quantity))
+    np.testing.assert_allclose(again, quantity, rtol=1e-9, atol=1e-9, err_msg="action plays it")
 
 
 def check_fresh_arrays(game: Game, copies: int = 4) -> None:

@@ -3,9 +3,12 @@
 A game is written once, as pure functions over a batch; environments play it, solvers solve it and
 scores measure it through the same functions. Letters used in every signature:
 
-    B copies   N agents (seats)   A numbers per action   K choices   O numbers per observation
+    B copies   N agents (seats)   T rounds   A numbers per action   O numbers per observation
 
 Every array has the leading axis B; the order of N is the order of ``Game.agents``.
+
+The A numbers of an action are all continuous, in [-1, 1], or all choices: number a of a game of
+choices is one of 0..choices[a]-1.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cache, cached_property
+from itertools import accumulate
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -23,7 +27,7 @@ FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 SeedArray = NDArray[np.uint64]
 T = TypeVar("T")
-Actions = NDArray[Any]  # f64[B, N, A] in [-1, 1], or i64[B, N]
+Actions = NDArray[Any]  # f64[B, N, A] in [-1, 1], or i64[B, N, A]
 
 
 @dataclass(frozen=True)
@@ -81,8 +85,8 @@ class Game(ABC):
     features: tuple[Feature, ...]
     state_features: tuple[Feature, ...] = ()  # what state() shows beyond all observations
     metrics: tuple[Metric, ...]
-    action_size: int = 0  # A; 0 in a game of choices
-    choices: int = 0  # K; 0 in a game of continuous actions
+    action_size: int  # A
+    choices: tuple[int, ...] = ()  # options of each of the A numbers; empty: continuous
     welfare_metric: ClassVar[str]  # the shared metric that holds the welfare of a round
     draw_ahead: int = 16  # scenarios drawn at once for a single copy; 1 where each one is costly
     payoff_unit: str = "1"
@@ -109,8 +113,8 @@ class Game(ABC):
     def step(self, scenario: Any, state: Any, actions: Actions) -> Step:
         """Play one round. Illegal actions are projected and reported in the metrics.
 
-        actions : f64[B, N, A] in [-1, 1] or i64[B, N] in 0..K-1; rows of agents whose turn it is
-                  not are ignored.
+        actions : f64[B, N, A] in [-1, 1] or i64[B, N, A], number a in 0..choices[a]-1; rows of
+                  agents whose turn it is not are ignored.
         """
 
     def quantity(self, scenario: Any, actions: Actions) -> FloatArray:
@@ -122,13 +126,25 @@ class Game(ABC):
         raise TypeError(f"{self.id} has no physical unit for its actions: they are choices")
 
     def action_mask(self, scenario: Any, state: Any) -> BoolArray:
-        """bool[B, N, K]: the choices that need no projection (games of choices only)."""
-        return np.ones((state.t.shape[0], len(self.agents), self.choices), dtype=bool)
+        """bool[B, N, sum(choices)]: the options that need no projection (games of choices only).
+
+        The options of the A numbers stand one after another, as in MaskablePPO.
+        """
+        return np.ones((state.t.shape[0], len(self.agents), sum(self.choices)), dtype=bool)
 
     def limits(self, scenario: Any, state: Any) -> tuple[FloatArray, FloatArray]:
         """(low, high), each f64[B, N, A]: actions that need no projection (continuous games)."""
         shape = (state.t.shape[0], len(self.agents), self.action_size)
         return np.full(shape, -1.0), np.full(shape, 1.0)
+
+    def distance(self, quantity: FloatArray, reference: FloatArray) -> FloatArray:
+        """f64[B]: how far played quantities are from those of a reference, each f64[B, T, N, A].
+
+        The largest difference of a number over the rounds and the seats that moved in them. Games
+        whose quantities hold labels override it.
+        """
+        apart = np.where(self.turns[..., None], np.abs(quantity - reference), 0.0)
+        return apart.max(axis=(1, 2, 3))
 
     def global_state(self, scenario: Any, state: Any) -> NDArray[np.float32]:
         """f32[B, S]: all observations in a row, for central critics; games may append to it."""
@@ -147,16 +163,26 @@ class Game(ABC):
 
     @property
     def is_continuous(self) -> bool:
-        return self.choices == 0
+        return not self.choices
 
     @cached_property
     def is_simultaneous(self) -> bool:
         return bool(self.turns.all())
 
+    @property
+    def is_one_shot(self) -> bool:
+        """Whether all agents move once and at once: a deviation is an action, not a policy."""
+        return self.horizon == 1 and self.is_simultaneous
+
     @cached_property
     def _turns(self) -> BoolArray:
         turns = np.asarray(self.turns, dtype=bool)
         return np.concatenate([turns, np.zeros((1, turns.shape[1]), dtype=bool)])
+
+    @cached_property
+    def option_starts(self) -> tuple[int, ...]:
+        """Where the options of each number begin in a mask, and their count: A + 1 offsets."""
+        return tuple(accumulate(self.choices, initial=0))
 
     def acting(self, state: Any) -> BoolArray:
         """bool[B, N]: whose turn it is; nobody's after the last round."""

@@ -36,9 +36,8 @@ class Copies:
             raise ValueError(f"copies = {copies}: at least one copy is needed")
         self.game = game
         self.copies = copies
-        self._shape: tuple[int, ...] = (copies, game.n_agents)
-        if game.is_continuous:
-            self._shape = (*self._shape, game.action_size)
+        self._shape = (copies, game.n_agents, game.action_size)
+        self._options = np.array(game.choices, dtype=np.int64)
         self.roots: SeedArray | None = None
         self.episodes: SeedArray = np.zeros(copies, dtype=np.uint64)
         self.scenario: Any = None
@@ -80,13 +79,13 @@ class Copies:
         self._over = None if self._over is None else self._over & ~rows
 
     def step(self, actions: Actions) -> Step:
-        """Play one round with actions of all agents, f64[B, N, A] or i64[B, N].
+        """Play one round with actions of all agents, f64[B, N, A] or i64[B, N, A].
 
         Continuous actions are clipped to [-1, 1]; ``clipped`` counts the numbers outside.
 
         Raises
         ------
-        ValueError   : wrong shape, a number that is not finite, a choice outside 0..K-1
+        ValueError   : wrong shape, a number that is not finite, a choice outside its options
         RuntimeError : before the first reset, or an episode that is over
         """
         self.ready()
@@ -130,15 +129,16 @@ class Copies:
             raise ValueError(_shape_message(game, self.copies, array.shape))
         if array.dtype.kind not in "iu":
             raise ValueError(
-                f"actions of {game.id} are whole numbers 0..{game.choices - 1}, "
+                f"actions of {game.id} are whole numbers {_options(game)}, "
                 f"got an array of {array.dtype}"
             )
-        bad = (array < 0) | (array >= game.choices)
+        bad = (array < 0) | (array >= self._options)
         if bad.any():
-            row, agent = np.argwhere(bad)[0]
+            row, agent, _ = np.argwhere(bad)[0]
+            given = ", ".join(map(str, array[row, agent].tolist()))
             raise ValueError(
-                f"action of {game.agents[agent]} in copy {row} is {array[row, agent]}; "
-                f"allowed: 0..{game.choices - 1}"
+                f"action of {game.agents[agent]} in copy {row} is {given}; "
+                f"allowed: {_options(game)}"
             )
         return array.astype(np.int64), 0
 
@@ -202,11 +202,12 @@ def _roots(seed: int, copies: int) -> SeedArray:
 
 
 def _shape_message(game: Game, copies: int, shape: tuple[int, ...]) -> str:
-    if game.is_continuous:
-        wanted = f"({copies}, {game.n_agents}, {game.action_size}) = (copies, agents, numbers)"
-    else:
-        wanted = f"({copies}, {game.n_agents}) = (copies, agents)"
+    wanted = f"({copies}, {game.n_agents}, {game.action_size}) = (copies, agents, numbers)"
     return f"actions have shape {shape}; {game.id} takes {wanted}"
+
+
+def _options(game: Game) -> str:
+    return ", ".join(f"0..{count - 1}" for count in game.choices)
 
 
 def _flat(prefix: str, value: Any) -> dict[str, NDArray[Any]]:

@@ -16,7 +16,7 @@ PROJECTED = Metric("projected", True, "1", "1 if the choice was masked and moved
 
 @dataclass(frozen=True)
 class Discretised(Game):
-    """``game`` with each agent's single number restricted to ``levels`` even steps of [-1, 1].
+    """``game`` with each number of an action restricted to ``levels`` even steps of [-1, 1].
 
     Choice k plays -1 + 2 k / (levels - 1). Choices outside the game's limits are masked; a masked
     choice is projected to the nearest legal one and counted in the metric ``projected``. An
@@ -29,8 +29,8 @@ class Discretised(Game):
     def __post_init__(self) -> None:
         found = Problems("Discretised")
         found.number("levels", self.levels, 2, 100_000, integer=True)
-        if not self.game.is_continuous or self.game.action_size != 1:
-            found.add(f"game {self.game.id} does not take one number per agent")
+        if not self.game.is_continuous:
+            found.add(f"game {self.game.id} is one of choices already")
         found.raise_if_any()
         shared = {
             name: getattr(self.game, name)
@@ -39,8 +39,8 @@ class Discretised(Game):
         shared |= {n: getattr(self.game, n) for n in ("payoff_unit", "payoff_scale")}
         shared |= {
             "welfare_metric": self.game.welfare_metric,
-            "choices": self.levels,
-            "action_size": 0,
+            "choices": (self.levels,) * self.game.action_size,
+            "action_size": self.game.action_size,
             "metrics": (*self.game.metrics, PROJECTED),
         }
         for name, value in shared.items():
@@ -63,33 +63,37 @@ class Discretised(Game):
         return self.game.global_state(scenario, state)
 
     def continuous(self, choices: NDArray[np.int64]) -> FloatArray:
-        """f64[B, N, 1]: the actions of the continuous game that the choices i64[B, N] stand for."""
-        return (-1.0 + 2.0 * choices / (self.levels - 1))[..., None]
+        """f64[B, N, A]: the actions of the continuous game that the choices stand for."""
+        return -1.0 + 2.0 * choices / (self.levels - 1)
 
     def quantity(self, scenario: Any, actions: Actions) -> FloatArray:
         return self.game.quantity(scenario, self.continuous(actions))
 
     def action(self, scenario: Any, quantity: FloatArray) -> Actions:
         """The nearest choices on the grid."""
-        number = self.game.action(scenario, quantity)[..., 0]
+        number = self.game.action(scenario, quantity)
         return np.rint(0.5 * (number + 1.0) * (self.levels - 1)).astype(np.int64)
 
     def action_mask(self, scenario: Any, state: Any) -> BoolArray:
         low, high = self._legal(scenario, state)
         k = np.arange(self.levels)
-        return (k >= low[..., None]) & (k <= high[..., None])
+        allowed = (k >= low[..., None]) & (k <= high[..., None])
+        return allowed.reshape(*low.shape[:2], -1)
+
+    def distance(self, quantity: FloatArray, reference: FloatArray) -> FloatArray:
+        return self.game.distance(quantity, reference)
 
     def step(self, scenario: Any, state: Any, actions: Actions) -> Step:
         low, high = self._legal(scenario, state)
         legal = np.minimum(np.maximum(actions, low), high)
         step = self.game.step(scenario, state, self.continuous(legal))
-        moved = (legal != actions) & self.acting(state)
+        moved = (legal != actions).any(axis=2) & self.acting(state)
         metrics = {**step.metrics, PROJECTED.name: moved.astype(np.float64)}
         return Step(step.state, step.rewards, step.terminated, metrics)
 
     def _legal(self, scenario: Any, state: Any) -> tuple[NDArray[Any], NDArray[Any]]:
-        """First and last legal choice, i64[B, N]; limits between two steps keep the nearer one."""
-        low, high = (x[..., 0] for x in self.game.limits(scenario, state))
+        """First and last legal choice, i64[B, N, A]; limits between two steps keep the nearer."""
+        low, high = self.game.limits(scenario, state)
         steps = 0.5 * (self.levels - 1)
         first = np.ceil((low + 1.0) * steps - 1e-9).astype(np.int64)
         last = np.floor((high + 1.0) * steps + 1e-9).astype(np.int64)

@@ -19,8 +19,8 @@ from nashgrid.envs.core.errors import unknown
 class Policy(Protocol):
     """What every reference player, learned model or callable looks like.
 
-    It returns actions of all N seats, f64[B, N, A] or i64[B, N]; ``Seats`` uses the columns of the
-    seats that the policy plays.
+    It returns actions of all N seats, f64[B, N, A] or i64[B, N, A]; ``Seats`` uses the columns of
+    the seats that the policy plays.
     """
 
     def __call__(
@@ -89,7 +89,7 @@ class Seats(Copies):
             self._skip(rows)
 
     def play(self, actions: Actions) -> tuple[FloatArray, BoolArray, dict[str, FloatArray]]:
-        """One move of the learners, f64[B, L, A] or i64[B, L].
+        """One move of the learners, f64[B, L, A] or i64[B, L, A].
 
         Returns rewards f64[B, L] (skipped rounds added), terminated bool[B] and the metrics of the
         last round played.
@@ -112,9 +112,7 @@ class Seats(Copies):
                 return actions
         game = self.game
         given = np.asarray(actions)
-        shape: tuple[int, ...] = (self.copies, len(self.seats))
-        if game.is_continuous:
-            shape = (*shape, game.action_size)
+        shape = (self.copies, len(self.seats), game.action_size)
         if given.shape != shape:
             raise ValueError(f"actions have shape {given.shape}; the learners' seats need {shape}")
         if not game.is_continuous and given.dtype.kind not in "iu":
@@ -157,10 +155,8 @@ def _played(
 ) -> Actions:
     """Joint actions with the partners' columns filled and zeros elsewhere."""
     copies = state.t.shape[0]
-    if game.is_continuous:
-        joint = np.zeros((copies, game.n_agents, game.action_size))
-    else:
-        joint = np.zeros((copies, game.n_agents), dtype=np.int64)
+    kind: Any = np.float64 if game.is_continuous else np.int64
+    joint = np.zeros((copies, game.n_agents, game.action_size), dtype=kind)
     observation = game.observe(scenario, state)
     for columns, policy in partners:
         joint[:, columns] = checked_policy(policy, game, scenario, state, observation)[:, columns]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from pettingzoo import AECEnv
 
 from nashgrid.envs.core.contract import Game
@@ -73,7 +72,10 @@ class GameAECEnv(OneCopy, AECEnv[str, Any, Any]):
         if not self.mask_in_observation:
             return observation
         mask = self.game.action_mask(self._copies.scenario, self._copies.state)
-        return {"observation": observation, "action_mask": mask[0, row].astype(np.int8)}
+        return {
+            "observation": observation,
+            "action_mask": common.mask_to_sample(self.game, mask[0, row]),
+        }
 
     def _begin_round(self) -> None:
         acting = self._copies.acting()[0]

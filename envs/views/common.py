@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -21,14 +22,29 @@ def observation_space(game: Game) -> spaces.Box:
 
 
 def masked_observation_space(game: Game) -> spaces.Dict:
-    mask = spaces.Box(0, 1, (game.choices,), np.int8)
+    masks = [spaces.Box(0, 1, (count,), np.int8) for count in game.choices]
+    mask: Any = masks[0] if len(masks) == 1 else spaces.Tuple(masks)
     return spaces.Dict({"observation": observation_space(game), "action_mask": mask})
 
 
-def action_space(game: Game) -> spaces.Box | spaces.Discrete:
+def mask_to_sample(game: Game, mask: NDArray[np.bool_]) -> Any:
+    """The mask of one agent, bool[sum(choices)], in the form that ``action_space.sample`` takes.
+
+    i8[K] for one number per action, a tuple of one such array per number for several.
+    """
+    whole = mask.astype(np.int8)
+    if len(game.choices) == 1:
+        return whole
+    return tuple(whole[start:end].copy() for start, end in pairwise(game.option_starts))
+
+
+def action_space(game: Game) -> spaces.Box | spaces.Discrete | spaces.MultiDiscrete:
+    """A Box, Discrete for one choice (actions are scalars), MultiDiscrete for several."""
     if game.is_continuous:
         return spaces.Box(-1.0, 1.0, (game.action_size,), np.float32)
-    return spaces.Discrete(game.choices)
+    if len(game.choices) == 1:
+        return spaces.Discrete(game.choices[0])
+    return spaces.MultiDiscrete(list(game.choices))
 
 
 def state_space(game: Game) -> spaces.Box:
@@ -64,15 +80,17 @@ def joint_actions(game: Game, actions: Mapping[str, Any], movers: list[str]) -> 
         for name in movers:
             if name not in actions:
                 raise ValueError(f"no action for {name}, whose turn it is")
-    if not game.is_continuous:
-        return np.array([[actions.get(name, 0) for name in game.agents]])
-    if len(actions) == game.n_agents:
-        flat: Any = [actions[name] for name in game.agents]
-    else:
-        idle = np.zeros(game.action_size)
-        flat = [actions.get(name, idle) for name in game.agents]
+    shape = (1, game.n_agents, game.action_size)
     try:
-        return np.array([flat], dtype=np.float64).reshape(1, game.n_agents, game.action_size)
+        if not game.is_continuous:
+            idle = np.zeros(game.action_size, dtype=np.int64)
+            choices = [np.ravel(actions.get(name, idle)) for name in game.agents]
+            return np.array(choices).reshape(shape)
+        if len(actions) == game.n_agents:
+            flat: Any = [actions[name] for name in game.agents]
+        else:
+            flat = [actions.get(name, np.zeros(game.action_size)) for name in game.agents]
+        return np.array([flat], dtype=np.float64).reshape(shape)
     except ValueError:
         shapes = {name: np.shape(action) for name, action in actions.items()}
         raise ValueError(
@@ -88,8 +106,8 @@ def infos(
 ) -> dict[str, dict[str, Any]]:
     """Fresh numeric infos of one copy with constant keys; metrics are zero where there is none yet.
 
-    ``acting`` is added in games where not everybody always moves, ``action_mask`` in games of
-    choices.
+    ``acting`` is added in games where not everybody always moves, ``action_mask`` (see
+    ``mask_to_sample``) in games of choices.
     """
     shared_names, own_names = game.metric_names
     out: dict[str, dict[str, Any]]
@@ -110,7 +128,7 @@ def infos(
             out[agent]["acting"] = float(acting[0, i])
     if mask is not None:
         for i, agent in enumerate(game.agents):
-            out[agent]["action_mask"] = mask[0, i].astype(np.int8)
+            out[agent]["action_mask"] = mask_to_sample(game, mask[0, i])
     return out
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 from pettingzoo import ParallelEnv
 
 from nashgrid.envs.core.contract import Game
@@ -79,8 +78,12 @@ class GameParallelEnv(OneCopy, ParallelEnv[str, Any, Any]):
         observation = self._copies.observe()[0]
         if not self.mask_in_observation:
             return dict(zip(self.game.agents, observation, strict=True))
-        mask = self.game.action_mask(self._copies.scenario, self._copies.state)[0].astype(np.int8)
+        game = self.game
+        mask = game.action_mask(self._copies.scenario, self._copies.state)[0]
         return {
-            agent: {"observation": observation[i], "action_mask": mask[i].copy()}
-            for i, agent in enumerate(self.game.agents)
+            agent: {
+                "observation": observation[i],
+                "action_mask": common.mask_to_sample(game, mask[i]),
+            }
+            for i, agent in enumerate(game.agents)
         }

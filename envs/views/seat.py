@@ -57,11 +57,12 @@ class SeatEnv(gymnasium.Env[Any, Any]):
         if self._over:
             raise RuntimeError("the episode is over, or has not begun; call reset()")
         game = self.game
-        shape = (1, 1, game.action_size) if game.is_continuous else (1, 1)
         given = np.asarray(action)
-        if given.size != int(np.prod(shape)):
-            raise ValueError(f"action has shape {given.shape}; {game.id} takes {shape[2:] or '()'}")
-        given = given.reshape(shape)
+        if given.size != game.action_size:
+            raise ValueError(
+                f"action has shape {given.shape}; {game.id} takes {self.action_space.shape}"
+            )
+        given = given.reshape(1, 1, game.action_size)
         rewards, terminated, self._metrics = self._seats.play(given)
         if self.render_mode == "human":
             self.render()
@@ -69,7 +70,7 @@ class SeatEnv(gymnasium.Env[Any, Any]):
         return self._observation(), float(rewards[0, 0]), self._over, False, self._info()
 
     def action_masks(self) -> NDArray[np.bool_]:
-        """bool[K]: the choices that need no projection (games of choices)."""
+        """bool[sum(choices)]: the options that need no projection (games of choices)."""
         return self.game.action_mask(self._seats.scenario, self._seats.state)[0, self._row]
 
     def render(self) -> Any:
@@ -147,20 +148,18 @@ class SeatVectorEnv(VectorEnv[Any, Any, Any]):
         dict[str, Any],
     ]:
         game, seats = self.game, self._seats
-        shape: tuple[int, ...] = (seats.copies, self._learners)
-        if game.is_continuous:
-            shape = (*shape, game.action_size)
         given = np.asarray(actions)
-        if given.size != int(np.prod(shape)):
+        if given.size != self.num_envs * game.action_size:
             raise ValueError(
                 f"actions have shape {given.shape}; {self.action_space.shape} is needed"
             )
+        given = given.reshape(seats.copies, self._learners, game.action_size)
         fresh = self._over
         if fresh.any():  # next-step: these copies start anew and ignore their action
             seats.again(fresh)
             begun = take(seats.state, fresh)
-            given = np.where(_like(self._rows(fresh), given), 0, given)
-        rewards, terminated, metrics = seats.play(given.reshape(shape))
+            given = np.where(_like(fresh, given), 0, given)
+        rewards, terminated, metrics = seats.play(given)
         if fresh.any():
             seats.put_back(fresh, begun)
             rewards = np.where(fresh[:, None], 0.0, rewards)

@@ -59,9 +59,7 @@ def _rate(id: str, count: int) -> float:
     game = nashgrid.game(id)
     batch = Copies(game, count)
     batch.reset(seed=0)
-    shape = (
-        (count, game.n_agents, game.action_size) if game.is_continuous else (count, game.n_agents)
-    )
+    shape = (count, game.n_agents, game.action_size)
     actions = np.zeros(shape, dtype=float if game.is_continuous else np.int64)
 
     def play() -> None:

@@ -20,7 +20,13 @@ import tyro
 from tyro.conf import Positional, Suppress, arg, subcommand
 
 from nashgrid.flags import changed, flags, refuse_repeats, take_arguments, usage_error
-from nashgrid.printing import columns, feature_table, metric_table, solution_table
+from nashgrid.printing import (
+    action_words,
+    columns,
+    feature_table,
+    metric_table,
+    solution_table,
+)
 
 if TYPE_CHECKING:
     from nashgrid.envs.core.contract import Game
@@ -93,6 +99,7 @@ class Show:
         presets = [(f"  {name}", meaning) for name, meaning in spec.presets.items()]
         print(f"\nPresets (default: {type(game).default_preset})\n\n{columns(presets)}")
         print(f"\nSolvers (the first is the default)\n\n  {', '.join(solvers(game))}")
+        print(f"\nAction of each agent\n\n  {action_words(game)}")
         print(f"\nObservation of each agent, mapped to [-1, 1]\n\n{feature_table(game)}")
         print(f"\nInfos\n\n{metric_table(game)}")
 

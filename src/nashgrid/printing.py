@@ -37,6 +37,16 @@ def feature_table(game: Game) -> str:
     return columns([("", "name", "low", "high", "unit", "meaning"), *rows])
 
 
+def action_words(game: Game) -> str:
+    """What an action of an agent is."""
+    if game.is_continuous:
+        return f"{game.action_size} number(s) in [-1, 1]"
+    if game.action_size == 1:
+        return f"one of {game.choices[0]} choices, 0..{game.choices[0] - 1}"
+    options = ", ".join(f"0..{count - 1}" for count in game.choices)
+    return f"{game.action_size} choices: {options}"
+
+
 def metric_table(game: Game) -> str:
     """The numbers of the infos."""
     rows = [(m.name, "agent" if m.per_agent else "all", m.unit, m.meaning) for m in game.metrics]
@@ -44,14 +54,20 @@ def metric_table(game: Game) -> str:
 
 
 def solution_table(game: Game, seeds: SeedArray, reference: Reference) -> str:
-    """Profiles, payoffs and certificates of a reference, one line a scenario."""
+    """Profiles, payoffs and certificates of a reference, one line a scenario.
+
+    Profiles of many numbers are left out, see ``baselines.profiles.named``.
+    """
+    from nashgrid.baselines.profiles import named
+
     certificate = reference.certificate
+    quantities = named(game, reference.profile)
     payoffs = [f"payoff {agent}" for agent in game.agents]
-    header = ["seed", *game.agents, *payoffs, "welfare", "gap", ""]
+    header = ["seed", *quantities, *payoffs, "welfare", "gap", ""]
     rows = [
         [
             int(seed),
-            *reference.profile[b],
+            *(values[b] for values in quantities.values()),
             *reference.payoffs[b],
             reference.welfare[b],
             certificate.gap[b],

@@ -1,58 +1,57 @@
-"""Gaps in the game with a leader: a deviation there is a policy, and those who move later react."""
+"""Gaps of policies in the game with a leader: those who move later react to a deviation."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from importlib import import_module
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nashgrid.baselines import MODULES
+from nashgrid.baselines.cournot import best_output, profit_against
 from nashgrid.baselines.interval import maximise_interval
-from nashgrid.envs.core.contract import BoolArray, FloatArray, Game, take
+from nashgrid.baselines.reference import PolicyGap
+from nashgrid.baselines.stackelberg import subgame_gap
+from nashgrid.envs.core.contract import FloatArray, take
 from nashgrid.envs.core.seats import Policy, checked_policy
+from nashgrid.envs.oligopoly.dynamics import Firms, Oligopoly
 
 LABEL = "leader: searched, a lower bound; followers: exact"
 LABEL_EXECUTED = "leader: searched, a lower bound; followers: ex post, they know the others' noise"
 LEADER_GRID = 25
 LEADER_WIDTH = 1e-5  # of the search for the leader's output, as a share of the payoff scale
 
-Gaps = tuple[FloatArray, FloatArray, FloatArray, str, BoolArray, Mapping[str, FloatArray]]
 
-
-def policy_gap(game: Game, scenario: Any, policy: Policy) -> Gaps:
-    """(value, achieved, bound f64[B, N], label, failed bool[B], details) of deterministic play.
+def policy_gap(game: Oligopoly, scenario: Firms, policy: Policy, quick: bool = False) -> PolicyGap:
+    """Gaps of deterministic play.
 
     The leader deviates to any output and the followers react as their policy does; each follower
     deviates after the output that the leader plays. Nothing bounds the leader's gain from above,
     since the followers' policy is a black box: its bound is NaN. ``spe_gap`` in the details is the
-    largest one-shot gain of anyone after any output tried (subgame perfection).
+    largest one-shot gain of anyone after any output tried (subgame perfection). Nothing here is
+    left out if ``quick``.
     """
-    gap = _module(game).subgame_gap(game, scenario, policy)
+    gap = subgame_gap(game, scenario, policy)
     details = {
         "leader_gap": gap.on_path[:, 0],
         "follower_gap": gap.on_path[:, 1:].max(axis=1),
         "spe_gap": gap.spe_gap,
         "leader_step_mwh": gap.step_mwh,
     }
-    return (*_bracket(gap.payoffs, gap.on_path), LABEL, _none(scenario), details)
+    return _gap(gap.payoffs, gap.on_path, LABEL, details)
 
 
-def policy_gap_executed(game: Game, scenario: Any, policy: Any, samples: int) -> Gaps:
+def policy_gap_executed(game: Oligopoly, scenario: Firms, policy: Any, samples: int) -> PolicyGap:
     """The same for play with noise, means over ``samples``.
 
     The leader's deviation is one output, the best on average over the noise of the followers.
     """
     copies, n = scenario.seed.shape[0], game.n_agents
-    cournot = import_module("nashgrid.baselines.cournot")
     policies = [policy.executed(k) for k in range(samples)]
     value, gain = np.zeros((copies, n)), np.zeros((copies, n))
     for own in policies:
         payoff, outputs = _played(game, scenario, own, None)
         others = outputs.sum(axis=1, keepdims=True) - outputs
-        reply = cournot.profit_against(scenario, cournot.best_output(scenario, others), others)
+        reply = profit_against(scenario, best_output(scenario, others), others)
         value += payoff / samples
         gain += (reply - payoff) / samples
 
@@ -66,11 +65,11 @@ def policy_gap_executed(game: Game, scenario: Any, policy: Any, samples: int) ->
     best = maximise_interval(leader, -ends, ends, width, LEADER_GRID, max_rounds=3)[1]
     gain[:, 0] = best - value[:, 0]
     details = {"leader_gap": gain[:, 0], "follower_gap": gain[:, 1:].max(axis=1)}
-    return (*_bracket(value, gain), LABEL_EXECUTED, _none(scenario), details)
+    return _gap(value, gain, LABEL_EXECUTED, details)
 
 
 def _played(
-    game: Game, scenario: Any, policy: Policy, leader: FloatArray | None
+    game: Oligopoly, scenario: Firms, policy: Policy, leader: FloatArray | None
 ) -> tuple[FloatArray, FloatArray]:
     """Payoffs and outputs, f64[B, N], with the leader's action f64[B] given, or by its policy."""
     first = game.initial(scenario)
@@ -84,22 +83,11 @@ def _played(
     return one.rewards + two.rewards, two.state.q_mwh
 
 
-def _bracket(value: FloatArray, gain: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+def _gap(
+    value: FloatArray, gain: FloatArray, label: str, details: dict[str, FloatArray]
+) -> PolicyGap:
     achieved = value + gain
     bound = achieved.copy()
     bound[:, 0] = np.nan
-    return value, achieved, bound
-
-
-def _none(scenario: Any) -> BoolArray:
-    return np.zeros(scenario.seed.shape[0], dtype=bool)
-
-
-def _module(game: Game) -> Any:
-    module = import_module(MODULES[game.id])
-    if not hasattr(module, "subgame_gap"):
-        raise ValueError(
-            f"{game.id} with these arguments has {game.horizon} rounds, and its references offer "
-            "no gap of policies over rounds; one-round games and the oligopoly with a leader have"
-        )
-    return module
+    failed = np.zeros(value.shape[0], dtype=bool)
+    return PolicyGap(value, achieved, bound, label, failed, details)

@@ -1,0 +1,45 @@
+"""References of the flexibility game, each with its certificate.
+
+nash             every hour a pure equilibrium of that hour, reached by best responses from the
+                 coalitions before it; in a game of one hour a Nash equilibrium
+welfare          the largest utilitarian welfare: exact for few players, else the best that was
+                 found beside a certified upper bound
+egalitarian      the largest worst utility over stand-alone utility (few players, one hour)
+best-response    best responses from random coalitions, every hour anew
+fixed            the best day with the same coalitions in every hour (few players)
+hyde-df, hyde, de, annealing
+                 heuristics, hour by hour
+grand-dso, grand-tso, grand-half, independent-dso, independent-tso, independent-half
+                 the baselines of the paper: all together or all alone, everything to one level
+                 or half to each
+"""
+
+from __future__ import annotations
+
+from nashgrid.baselines.flexibility.gaps import (
+    best_response,
+    best_response_executed,
+    policy_gap,
+    policy_gap_executed,
+    profile_gap,
+)
+from nashgrid.baselines.flexibility.references import (
+    compared,
+    reference_policy,
+    response_to_nothing,
+    solve,
+    solvers,
+)
+
+__all__ = [
+    "best_response",
+    "best_response_executed",
+    "compared",
+    "policy_gap",
+    "policy_gap_executed",
+    "profile_gap",
+    "reference_policy",
+    "response_to_nothing",
+    "solve",
+    "solvers",
+]

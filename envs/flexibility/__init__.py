@@ -1,0 +1,1 @@
+"""The flexibility game: end-users offer load reduction to DSO and TSO in coalitions."""

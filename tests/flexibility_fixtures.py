@@ -1,0 +1,65 @@
+"""Instances of the flexibility game that several tests share."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nashgrid.envs.flexibility.players import FITTED_PRICE, FITTED_VOLUME_KWH, TABLE_1
+from nashgrid.envs.flexibility.stage import Stage, static_stage
+
+
+def flex4() -> Stage:
+    """Table I as one static day: daily volumes and the fitted mean prices."""
+    return static_stage(
+        np.array([FITTED_VOLUME_KWH]), np.array(FITTED_PRICE).T[None], np.arange(4)[None]
+    )
+
+
+def six() -> Stage:
+    """Six players of four types, types 1 and 2 twice."""
+    return static_stage(
+        np.array([[0.8, 0.9, 1.4, 1.3, 0.6, 15.0]]),
+        np.array(
+            [[[0.20, 0.22, 0.19, 0.21, 0.18, 0.265], [0.21, 0.19, 0.20, 0.18, 0.175, 0.262]]]
+        ).transpose(0, 2, 1),
+        np.array([[0, 0, 1, 1, 2, 3]]),
+    )
+
+
+def flex4h(seed: int) -> Stage:
+    """24 hours of the four players of Table I, random profiles and prices."""
+    rng = np.random.default_rng(seed)
+    volume = np.empty((24, 4))
+    for p, t in enumerate(TABLE_1):
+        low, high = t.load_range_kw
+        z = rng.random(24)
+        below, above = 1e-3, 200.0
+        for _ in range(80):  # the sum falls as the exponent rises
+            g = np.sqrt(below * above)
+            if (low + (high - low) * z**g).sum() > t.consumption_kwh:
+                below = g
+            else:
+                above = g
+        load = low + (high - low) * z**g
+        volume[:, p] = t.flexible_share * load * (t.consumption_kwh / load.sum())
+    low, high = (np.array([t.price_range[end] for t in TABLE_1])[:, None] for end in (0, 1))
+    dso = rng.uniform(low, high, (4, 24))
+    tso = rng.uniform(low, high, (4, 24))
+    price = np.stack([dso.T, tso.T], axis=-1)
+    stage = static_stage(volume, price, np.tile(np.arange(4), (24, 1)))
+    profile = np.tile(volume, (24, 1, 1))
+    return Stage(volume, price, stage.types, stage.cap_kwh, profile, stage.participation)
+
+
+def flex360(seed: int) -> Stage:
+    """360 players, 20 % around the profiles of Table I, as one static day."""
+    rng = np.random.default_rng(seed)
+    volume, dso, tso, types = [], [], [], []
+    for number, (t, count) in enumerate(zip(TABLE_1, (100, 100, 100, 60), strict=True)):
+        v0 = FITTED_VOLUME_KWH[number]
+        for _ in range(count):
+            volume.append(v0 * rng.uniform(0.8, 1.2))
+            dso.append(rng.uniform(*t.price_range, 24).mean())
+            tso.append(rng.uniform(*t.price_range, 24).mean())
+            types.append(number)
+    return static_stage(np.array([volume]), np.stack([dso, tso], axis=-1)[None], np.array([types]))
