@@ -7,6 +7,7 @@ best_response_executed(game, scenario, samples) the same from independent mixed 
 policy_gap(game, scenario, policy)              best deviations in a game with rounds
 policy_gap_executed(game, scenario, policy, samples)  the same from play with noise
 profile_gap(game, scenario, profile)            the same for play laid down beforehand
+require_gaps(game)                              an error where deviations cannot be searched
 compared(game)                                  solvers that stand beside every policy in a score
 response_to_nothing(game, scenario)             what each agent does best if it is alone
 kkt_residual(game, scenario, actions)           how far a profile is from optimality conditions
@@ -44,6 +45,7 @@ __all__ = [
     "policy_gap_executed",
     "profile_gap",
     "reference_policy",
+    "require_gaps",
     "response_to_nothing",
     "solve",
     "solvers",
@@ -52,7 +54,7 @@ __all__ = [
 # Each module supplies solvers(game), solve(game, scenario, solver) and reference_policy(game,
 # solver) for its own class of game; best_response and best_response_executed where it has one
 # round, policy_gap and policy_gap_executed where it has more; kkt_residual and response_to_nothing
-# if it likes, and where rounds are many, profile_gap and compared.
+# if it likes, and where rounds are many, profile_gap, compared and require_gaps.
 MODULES = {
     "oligopoly-v0": "nashgrid.baselines.oligopoly",
     "market-v0": "nashgrid.baselines.market",
@@ -124,15 +126,23 @@ def policy_gap(game: Game, scenario: Any, policy: Policy, quick: bool = False) -
 
 def profile_gap(game: Game, scenario: Any, profile: FloatArray) -> PolicyGap:
     """The same for play that is laid down beforehand, f64[B, T, N, A] in physical units."""
-    module = _rounds(game, scenario)
+    module = _module(game)
     if not hasattr(module, "profile_gap"):
         raise ValueError(f"the references of {game.id} offer no gap of profiles")
+    _check_scenario(game, scenario)
     return module.profile_gap(game, scenario, profile)
 
 
 def compared(game: Game) -> list[str]:
     """Solvers whose outcome stands beside every policy in a score, as a row of its own."""
     return list(getattr(_module(game), "compared", lambda game: [])(game))
+
+
+def require_gaps(game: Game) -> None:
+    """ValueError, before anything is solved, if what leaving play would gain cannot be found."""
+    check = getattr(_module(game), "require_gaps", None)
+    if check is not None:
+        check(game)
 
 
 def policy_gap_executed(game: Game, scenario: Any, policy: Any, samples: int) -> PolicyGap:

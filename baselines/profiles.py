@@ -38,6 +38,14 @@ def is_replayable(game: Game, scenario: Any) -> bool:
     return True
 
 
+def has_zero(game: Game, scenario: Any) -> bool:
+    """Whether doing nothing, 0 of every physical quantity, is something that a seat can do."""
+    if not is_replayable(game, scenario):
+        return False
+    nothing = np.zeros((scenario.seed.shape[0], game.n_agents, game.action_size))
+    return bool(np.allclose(game.quantity(scenario, game.action(scenario, nothing)), 0.0))
+
+
 def at_round(profile: FloatArray, t: NDArray[np.int64]) -> FloatArray:
     """f64[B, N, A]: what a profile f64[B, T, N, A] says for round t i64[B] of each copy."""
     return profile[np.arange(t.shape[0]), np.minimum(t, profile.shape[1] - 1)]

@@ -1,62 +1,87 @@
-"""Env-steps a second of the games, batched and alone; the market's against its power flows.
+"""Env-steps a second of the games, batched and alone, against the physics or payoffs inside them.
 
-    python benchmarks/environments.py [--repeats 15]
+    python benchmarks/environments.py [--repeats 15] [--json FILE]
 
-One env-step is a whole episode: the draw with its power flow, the observation, the step with its
-power flow, the settlement and the restart. All rates are medians of interleaved blocks on one
-thread in one run, so their ratios hold on a busy machine too. "dict API" is the PettingZoo
-parallel environment.
+An env-step is a round of all agents: observation, step, and its part of the draw and restart of an
+episode, since whole episodes are played. In the market that is one round with two power flows; in
+the flexibility game 24 rounds, whose actions are choices, drawn at random. All rates are medians of
+interleaved blocks of CPU time, one thread, one run: their ratios hold on a busy machine too. "dict
+API" is the PettingZoo parallel environment; "payoffs alone" is ``play_stage``, and nothing else.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import platform
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from collections.abc import Callable  # noqa: E402
 from statistics import median  # noqa: E402
-from time import perf_counter  # noqa: E402
+from time import process_time  # noqa: E402
 
 import numpy as np  # noqa: E402
 
 import nashgrid  # noqa: E402
 from nashgrid.envs.core.copies import Copies  # noqa: E402
 from nashgrid.envs.core.random import uniform  # noqa: E402
+from nashgrid.envs.flexibility.stage import play_stage  # noqa: E402
 
 BLOCK_S = 0.1
-MARKET, OLIGOPOLY = "market-v0", "oligopoly-v0"
+MARKET, OLIGOPOLY, FLEXIBILITY = "market-v0", "oligopoly-v0", "flexibility-v0"
+Case = tuple[Callable[[], None], int]  # something to do, and the env-steps that it makes
 
 
-def batched(id: str, preset: str, copies: int) -> Callable[[], None]:
-    """One env-step of every copy."""
+def batched(id: str, preset: str, copies: int) -> Case:
+    """One episode of every copy."""
     game = nashgrid.game(id, preset)
     batch = Copies(game, copies)
     batch.reset(seed=0)
-    actions = 2.0 * uniform(batch.scenario.seed, 1, game.n_agents)[..., None] - 1.0
+    shape = (copies, game.n_agents, game.action_size)
+    u = uniform(batch.scenario.seed, 1, game.n_agents * game.action_size).reshape(shape)
+    options = np.array(game.choices)
+    actions = 2.0 * u - 1.0 if game.is_continuous else (u * options).astype(np.int64)
 
     def play() -> None:
-        batch.restart(batch.step(actions).terminated)
-        batch.observe()
+        for _ in range(game.horizon):
+            batch.restart(batch.step(actions).terminated)
+            batch.observe()
 
-    return play
+    return play, copies * game.horizon
 
 
-def alone(id: str) -> Callable[[], None]:
-    """One env-step through the dict API, its observations and infos included."""
-    env = nashgrid.make(id)
+def alone(id: str, preset: str | None = None) -> Case:
+    """One episode through the dict API, its observations and infos included."""
+    env = nashgrid.make(id, preset=preset)
     env.reset(seed=0)
-    actions = {agent: np.zeros(1, dtype=np.float32) for agent in env.possible_agents}
+    kind = np.float32 if env.game.is_continuous else np.int64
+    zero = np.zeros(env.game.action_size, dtype=kind)
+    actions = {agent: zero for agent in env.possible_agents}
 
     def play() -> None:
-        env.step(actions)
+        while env.agents:
+            env.step(actions)
         env.reset()
 
-    return play
+    return play, env.game.horizon
 
 
-def flows(copies: int) -> Callable[[], None]:
+def payoffs(preset: str, copies: int) -> Case:
+    """The payoffs of one hour of the flexibility game, nothing else."""
+    game = nashgrid.game(FLEXIBILITY, preset)
+    scenario = game.draw(np.arange(copies, dtype=np.uint64))
+    state = game.initial(scenario)
+    stage, rules = game.stage(scenario, state), game.rules
+
+    def play() -> None:
+        play_stage(rules, stage, state.labels, state.split)
+
+    return play, copies
+
+
+def flows(copies: int) -> Case:
     """The two power flows of an env-step, nothing else."""
     game = nashgrid.game("market-v0")
     scenario = game.draw(np.arange(copies, dtype=np.uint64))
@@ -69,42 +94,74 @@ def flows(copies: int) -> Callable[[], None]:
         bare.solve(nothing, load, source)
         model.solve(x_mw, load, source)
 
-    return play
+    return play, copies
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=15)
-    repeats = parser.parse_args().repeats
-    cases: dict[str, tuple[Callable[[], None], int]] = {
-        "market flat, 4096 copies": (batched(MARKET, "flat", 4096), 4096),
-        "market binding, 4096 copies": (batched(MARKET, "binding", 4096), 4096),
-        "market flat, 64 copies": (batched(MARKET, "flat", 64), 64),
-        "market flat, 1 copy, arrays": (batched(MARKET, "flat", 1), 1),
-        "market flat, 1 copy, dict API": (alone(MARKET), 1),
-        "two power flows, batch 4096": (flows(4096), 4096),
-        "two power flows, alone": (flows(1), 1),
-        "duopoly, 4096 copies": (batched(OLIGOPOLY, "duopoly", 4096), 4096),
-        "oligopoly drawn, 4096 copies": (batched(OLIGOPOLY, "drawn", 4096), 4096),
-        "duopoly, 1 copy, dict API": (alone(OLIGOPOLY), 1),
+    parser.add_argument("--json", metavar="FILE")
+    options = parser.parse_args()
+    cases: dict[str, Case] = {
+        "market flat, 4096 copies": batched(MARKET, "flat", 4096),
+        "market binding, 4096 copies": batched(MARKET, "binding", 4096),
+        "market flat, 64 copies": batched(MARKET, "flat", 64),
+        "market flat, 1 copy, arrays": batched(MARKET, "flat", 1),
+        "market flat, 1 copy, dict API": alone(MARKET),
+        "two power flows, batch 4096": flows(4096),
+        "two power flows, alone": flows(1),
+        "duopoly, 4096 copies": batched(OLIGOPOLY, "duopoly", 4096),
+        "oligopoly drawn, 4096 copies": batched(OLIGOPOLY, "drawn", 4096),
+        "duopoly, 1 copy, dict API": alone(OLIGOPOLY, "duopoly"),
+        "four-players, 4096 copies": batched(FLEXIBILITY, "four-players", 4096),
+        "four-players, 2048 copies": batched(FLEXIBILITY, "four-players", 2048),
+        "four-players, 1 copy, arrays": batched(FLEXIBILITY, "four-players", 1),
+        "four-players, 1 copy, dict API": alone(FLEXIBILITY, "four-players"),
+        "four-players, payoffs alone, 4096": payoffs("four-players", 4096),
+        "switching, 4096 copies": batched(FLEXIBILITY, "switching", 4096),
+        "full (360 players), 128 copies": batched(FLEXIBILITY, "full", 128),
+        "full (360 players), payoffs alone, 128": payoffs("full", 128),
+        "network (360 players), 16 copies": batched(FLEXIBILITY, "network", 16),
     }
+    agents = {name: 360 for name in cases if "360 players" in name}
     seconds: dict[str, list[float]] = {name: [] for name in cases}
     for play, _ in cases.values():
         play()
-    for _ in range(repeats):
-        for name, (play, copies) in cases.items():
-            count, start = 0, perf_counter()
-            while (elapsed := perf_counter() - start) < BLOCK_S:
+    for _ in range(options.repeats):
+        for name, (play, steps) in cases.items():
+            count, start = 0, process_time()
+            while (elapsed := process_time() - start) < BLOCK_S:
                 play()
                 count += 1
-            seconds[name].append(elapsed / count / copies)
+            seconds[name].append(elapsed / count / steps)
     rates = {name: 1.0 / median(values) for name, values in seconds.items()}
     for name, rate in rates.items():
-        print(f"{name:<32}{rate:>12,.0f} env-steps/s")
-    share = rates["market flat, 4096 copies"] / rates["two power flows, batch 4096"]
-    print(f"batched env-steps against their power flows: {share:.2f}")
-    share = rates["market flat, 1 copy, dict API"] / rates["two power flows, alone"]
-    print(f"one copy by the dict API against its power flows: {share:.2f}")
+        per_agent = f"{rate * agents[name]:>14,.0f} agent-steps/s" if name in agents else ""
+        print(f"{name:<40}{rate:>12,.0f} env-steps/s{per_agent}")
+    shares = {
+        f"{part} against {whole}": rates[part] / rates[whole]
+        for part, whole in (
+            ("market flat, 4096 copies", "two power flows, batch 4096"),
+            ("market flat, 1 copy, dict API", "two power flows, alone"),
+            ("four-players, 4096 copies", "four-players, payoffs alone, 4096"),
+            ("four-players, 4096 copies", "four-players, 1 copy, arrays"),
+            ("four-players, 4096 copies", "four-players, 1 copy, dict API"),
+            ("full (360 players), 128 copies", "full (360 players), payoffs alone, 128"),
+        )
+    }
+    for name, share in shares.items():
+        print(f"{name}: {share:.3g}")
+    if options.json:
+        conditions = {
+            "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors",
+            "python": platform.python_version(),
+            "clock": "CPU time, one thread",
+            "load_average_1_min": round(os.getloadavg()[0], 2),
+        }
+        result = {"conditions": conditions, "env_steps_per_s": rates, "ratios": shares}
+        with open(options.json, "w", encoding="utf-8") as file:
+            json.dump(result, file, indent=2)
+            file.write("\n")
 
 
 if __name__ == "__main__":

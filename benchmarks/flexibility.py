@@ -1,11 +1,12 @@
-"""Speed of the flexibility game's fitness, searches and exact solver.
+"""Speed of the flexibility game: environment, fitness, searches and exact solver.
 
 One thread, CPU time, methods interleaved, median over rounds; ratios inside one run are the result.
 
     OMP_NUM_THREADS=1 python benchmarks/flexibility.py [--rounds 5] [--generations 50000]
                                                        [--json FILE]
 
-Rows, with the diversity term ``table``:
+Environment: whole episodes with random actions, observation, draw and restart included, of many
+copies and of one. Other rows, with the diversity term ``table``:
   fitness             welfare of 360 players from their genes, the kernel of evolution
   play_stage          the same from labels and splits, with all utilities, as the game plays it
   plain Python        the same, lists and floats alone: u_i of eqs. (1)-(4) for one player after the
@@ -21,6 +22,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import statistics
 import time
@@ -28,6 +30,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from environments import FLEXIBILITY, batched
 
 from nashgrid.baselines.flexibility import annealing, differential_evolution, dynamic_program
 from nashgrid.baselines.flexibility.differential_evolution import Evolution
@@ -38,7 +41,11 @@ from nashgrid.envs.flexibility.payoffs import welfare
 from nashgrid.envs.flexibility.stage import Rules, Stage, play_stage, static_stage
 
 BATCH = 200  # solutions that are evaluated at a time
-
+ENVIRONMENTS = {  # preset -> copies, players
+    "four-players": ((1, 2048, 4096), 4),
+    "switching": ((1, 4096), 4),
+    "full": ((1, 128), 360),
+}
 
 Solution = tuple[list[float], list[list[float]], list[int], list[list[int]], list[float]]
 
@@ -121,6 +128,7 @@ def main() -> None:
     parser.add_argument("--json", metavar="FILE")
     options = parser.parse_args()
 
+    environments = _environments(options.rounds)
     stage, rules = flex360(), Rules(diversity("table"), 360)
     seed = np.zeros(1, np.uint64)
     settings = Evolution(population=BATCH, generations=options.generations)
@@ -167,8 +175,13 @@ def main() -> None:
         print(f"{name:42s}{spent:10.4f}{value:12.1f}{share}")
     if options.json:
         result = {
-            "machine": platform.platform(),
-            "python": platform.python_version(),
+            "conditions": {
+                "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors",
+                "python": platform.python_version(),
+                "clock": "CPU time, one thread",
+                "load_average_1_min": round(os.getloadavg()[0], 2),
+            },
+            "environments": environments,
             "us_each": {name: 1e6 * value for name, value in each.items()},
             "x_plain_python": {name: each["plain Python"] / value for name, value in each.items()},
             "once": {name: {"s": s, "welfare": w} for name, (s, w) in once.items()},
@@ -176,6 +189,39 @@ def main() -> None:
         }
         with open(options.json, "w", encoding="utf-8") as file:
             json.dump(result, file, indent=2)
+            file.write("\n")
+
+
+def _environments(rounds: int) -> list[dict[str, Any]]:
+    """Rates of every preset, and their ratio to that of a single copy."""
+    cases = {
+        (preset, copies): batched(FLEXIBILITY, preset, copies)
+        for preset, (counts, _) in ENVIRONMENTS.items()
+        for copies in counts
+    }
+    samples: dict[tuple[str, int], list[float]] = {key: [] for key in cases}
+    for play, _ in cases.values():
+        play()
+    for _ in range(rounds):
+        for key, (play, steps) in cases.items():
+            samples[key].append(steps / seconds(play, 0.2))
+    rates = {key: statistics.median(values) for key, values in samples.items()}
+    head = ("environment", "copies", "env-steps/s", "agent-steps/s", "x one copy")
+    print(f"{head[0]:24s}{head[1]:>12s}{head[2]:>14s}{head[3]:>16s}{head[4]:>14s}")
+    out = []
+    for (preset, copies), rate in rates.items():
+        row = {
+            "preset": preset,
+            "copies": copies,
+            "env_steps_per_s": rate,
+            "agent_steps_per_s": rate * ENVIRONMENTS[preset][1],
+            "x_one_copy": rate / rates[preset, 1],
+        }
+        out.append(row)
+        print(f"{preset:24s}{copies:12d}{rate:14,.0f}{row['agent_steps_per_s']:16,.0f}"
+              f"{row['x_one_copy']:14.1f}")  # fmt: skip
+    print()
+    return out
 
 
 def _solvers(

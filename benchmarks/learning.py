@@ -30,6 +30,11 @@ EXPERIMENTS = (
     "market_flat_shared",
     "market_binding_independent",
     "market_binding_shared",
+    "flexibility_four_shared",
+    "flexibility_four_independent",
+    "flexibility_table_1_shared",
+    "flexibility_switching_shared",
+    "flexibility_full_shared",
 )
 CONTROLS = ("uniform random", "do nothing", "greedy", "untrained", "best constant", "equilibrium")
 
@@ -57,6 +62,7 @@ def collect(name: str, folders: list[Path]) -> dict[str, Any]:
     versions = json.loads((folders[0] / "versions.json").read_text())
     training = [json.loads((f / "training.json").read_text()) for f in folders]
     found["reference"] = scores[0]["reference"]
+    found["optimum"] = scores[0]["optimum"]
     found["learner"] = scores[0]["experiment"]["learner"]
     found["versions"] = versions
     constant = scores[0]["policies"]["best constant"]["deterministic"].get("details", {})
@@ -108,6 +114,11 @@ def page(results: dict[str, dict[str, Any]]) -> str:
             f"equilibrium payoffs {found['scenarios']['payoff_sum']:,.1f} {unit} in sum, "
             f"reference {found['reference']['solver']} ({found['reference']['status']}).",
             "",
+        ]
+        if _is_staged(found):
+            lines += _staged(found)
+            continue
+        lines += [
             "| policy | deterministic % | worst | executed % | worst | % of best constant |",
             "|---|---|---|---|---|---|",
         ]
@@ -116,6 +127,54 @@ def page(results: dict[str, dict[str, Any]]) -> str:
                 lines.append(_row(policy, policies[policy]))
         lines += [*_off_the_path(found), ""]
     return "\n".join(lines)
+
+
+def _is_staged(found: dict[str, Any]) -> bool:
+    return all(seed["deterministic"].get("scope") == "stage" for seed in found["details"])
+
+
+def _staged(found: dict[str, Any]) -> list[str]:
+    """Games of many rounds: gaps within the rounds, and welfare over the optimum or its bound."""
+    policies = found["policies"]
+    optimum = found["optimum"]
+    lines = [
+        f"Gaps are those within an hour (stage NashConv, exact), on {found['scenarios']['count']} "
+        f"held-out days. W / optimum: welfare over that of `{optimum['solver']}` "
+        f"({'the bound on it' if optimum['status'] == 'certified' else optimum['status']}).",
+        "",
+        "| policy | stage NashConv % | worst | executed % | W / optimum | worst | executed |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for policy in ("learned", *(name for name in policies if name != "learned")):
+        cells = [policy]
+        plain, executed = (policies[policy].get(c, {}) for c in ("deterministic", "executed"))
+        for column, kind, keys in (
+            (plain, "percent", ("iqm", "worst")),
+            (executed, "percent", ("iqm",)),
+            (plain, "welfare_over_optimum", ("iqm", "lowest")),
+            (executed, "welfare_over_optimum", ("iqm",)),
+        ):
+            cells += [_cell(column.get(kind), key) for key in keys]
+        lines.append("| " + " | ".join(cells) + " |")
+    day = [seed["deterministic"]["details"] for seed in found["details"]]
+    unit = 100.0 / found["scenarios"]["payoff_sum"]
+    low, high = (
+        sum(d[name]["mean"] for d in day) / len(day) * unit
+        for name in ("day_gain", "day_gain_bound")
+    )
+    return [
+        *lines,
+        "",
+        f"Over the whole day the learned policies leave between {low:.3g} % (found) and "
+        f"{high:.3g} % (certified, far from tight) of the equilibrium payoffs to deviators.",
+        "",
+    ]
+
+
+def _cell(statistics: dict[str, Any] | None, key: str) -> str:
+    if statistics is None:
+        return "–"
+    return f"{min(statistics['values']) if key == 'lowest' else statistics[key]:.3g}"
 
 
 def _off_the_path(found: dict[str, Any]) -> list[str]:
@@ -155,6 +214,10 @@ def main() -> None:
     results = {}
     for name in given.experiments:
         folders = [given.out / f"{name}_seed{seed}" for seed in given.seeds]
+        kept = RESULTS / f"{name}.json"
+        if given.collect and not folders[0].is_dir() and kept.is_file():
+            results[name] = json.loads(kept.read_text())  # committed before, its runs are gone
+            continue
         if not given.collect:
             folders = [run(name, seed, given.out) for seed in given.seeds]
         results[name] = collect(name, folders)

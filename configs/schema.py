@@ -72,6 +72,10 @@ class Learner(Block):
     )
     clip_range: float = Field(default=0.2, gt=0, lt=1, description="PPO's clipping of the ratio.")
     entropy: float = Field(default=0.0, ge=0, description="Weight of the entropy bonus.")
+    entropy_end: Annotated[float, Field(ge=0)] | None = Field(
+        default=None,
+        description="Weight of the entropy bonus at the end, reached linearly; None: constant.",
+    )
     gamma: float = Field(default=1.0, ge=0, le=1, description="Discount per round.")
     gae_lambda: float = Field(
         default=0.95, ge=0, le=1, description="Weight of long advantage estimates."
@@ -126,6 +130,12 @@ class Score(Block):
         default=HELD_OUT_SEED,
         description="Seed of the first held-out scenario, the others follow; disjoint from the "
         "seeds of training.",
+    )
+    validation_scenarios: int = Field(
+        default=VALIDATION_SCENARIOS,
+        gt=0,
+        le=VALIDATION_SCENARIOS,
+        description="Scenarios of the learning curve; few where one is costly to solve.",
     )
     samples: int = Field(
         default=64, gt=0, description="Samples of the executed policy in a scenario."

@@ -30,7 +30,7 @@ register(
         id="flexibility-v0",
         entry_point="nashgrid.envs.flexibility.dynamics:Flexibility",
         page="nashgrid.envs.flexibility_v0",
-        summary="end-users sell flexibility to DSO and TSO in coalitions that they form by the hour",
+        summary="end-users sell flexibility to DSO and TSO in coalitions that change by the hour",
     )
 )
 

@@ -8,7 +8,17 @@ from typing import Any
 
 from nashgrid.evaluation.checks import KKT, LIMITS
 from nashgrid.evaluation.figures import svg
-from nashgrid.evaluation.tables import LEARNED, bound, certificate_line, failures, labels, outside
+from nashgrid.evaluation.tables import (
+    DESCRIBED,
+    LEARNED,
+    bound,
+    certificate_line,
+    described_by,
+    described_cell,
+    failures,
+    labels,
+    outside,
+)
 from nashgrid.evaluation.text import number, percent, rounded
 
 LOW = " class='low'"  # a cell with a rule to its left
@@ -86,6 +96,19 @@ def limits_table(result: Mapping[str, Any]) -> str:
         ("loading above the ampacity", 2),
     ]
     return _table(group, head, rows, lows)
+
+
+def described_table(result: Mapping[str, Any]) -> str:
+    """What describes episodes of many rounds, a row for each policy; empty in other games."""
+    policies, total = result["policies"], result["scenarios"]["payoff_sum"]
+    names = [n for n in DESCRIBED if any(described_by(p, n) for p in policies.values())]
+    if not names:
+        return ""
+    rows = [
+        [escape(name), *(described_cell(policy, n, total) for n in names)]
+        for name, policy in policies.items()
+    ]
+    return plain_table(["policy", *(escape(" ".join(DESCRIBED[n])) for n in names)], rows, "drawn")
 
 
 def certificates(result: Mapping[str, Any]) -> str:

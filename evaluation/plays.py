@@ -24,7 +24,7 @@ from nashgrid.baselines import (
     policy_gap_executed,
     profile_gap,
 )
-from nashgrid.baselines.profiles import played_quantity
+from nashgrid.baselines.profiles import is_replayable, played_quantity
 from nashgrid.envs.core.contract import Actions, BoolArray, FloatArray, Game
 from nashgrid.envs.core.seats import Policy, checked_policy
 from nashgrid.evaluation.checks import checks
@@ -130,7 +130,7 @@ def played_reference(reference: Reference, held: Scenarios) -> Play:
     """A reference as if it were a policy's play."""
     game, scenario, profile = held.game, held.scenario, reference.profile
     found: BestResponse | PolicyGap
-    if game.is_one_shot:
+    if game.is_one_shot and is_replayable(game, scenario):
         found = best_response(game, scenario, game.action(scenario, profile[:, 0]))
         details: dict[str, FloatArray] = {}
     else:

@@ -23,6 +23,7 @@ from nashgrid.evaluation.tables import game_name
 from nashgrid.evaluation.text import number, write_text
 
 NOT_DRAWN = {"role", "seat", "time_left", "leader_output"}  # observed, but not of the scenario
+MOST_FEATURES = 40  # of a game whose drawn scenario is shown as a table; also most agents
 STYLE = """
 :root { --ink: #1c2126; --soft: #5b6670; --line: #d9dee2; --mark: #f2f7fb; }
 * { box-sizing: border-box; }
@@ -146,8 +147,9 @@ def _scenario_section(game: Game, shown: Scenarios, path: figures.Path | None) -
         "<section><h2>One scenario</h2>",
         "<p>Of the validation scenarios the one whose equilibrium is farthest from the ends of "
         f"what the agents can do; <code>env.reset(seed={int(shown.seeds[0])})</code> draws it.</p>",
-        _scenario_table(game, shown),
     ]
+    if game.n_features <= MOST_FEATURES and game.n_agents <= MOST_FEATURES:
+        parts.append(_scenario_table(game, shown))
     if game.n_agents > 1 and game.is_continuous and is_one_number(game):
         caption = (
             "Plane of the first agent and all others together. Where the best-response curves meet "

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nashgrid.baselines import Reference, compared, policies, solve
-from nashgrid.baselines.profiles import is_one_number, is_replayable, named
+from nashgrid.baselines.profiles import has_zero, is_one_number, is_replayable, named
 from nashgrid.envs.core.contract import Game
 from nashgrid.envs.core.registry import make_game
 from nashgrid.envs.core.seats import Policy
@@ -77,7 +77,8 @@ def score_run(folder: str | Path, progress: bool = True) -> dict[str, Any]:
     if settings.controls:
         scores.append(random)
         if is_replayable(game, held.scenario):
-            scores.append(scored(policies.constant(0.0, unit="physical"), "do nothing"))
+            if has_zero(game, held.scenario):
+                scores.append(scored(policies.constant(0.0, unit="physical"), "do nothing"))
             scores.append(scored(policies.greedy(), "greedy"))
         scores.append(scored(untrained_policy(experiment, game), "untrained"))
         watch.next("search of the best constant")
@@ -164,11 +165,12 @@ def shown_scenario(game: Game, experiment: Experiment) -> Scenarios:
 
 
 def _validation(game: Game, experiment: Experiment) -> Scenarios:
-    from nashgrid.configs.schema import VALIDATION_SCENARIOS, VALIDATION_SEED
+    from nashgrid.configs.schema import VALIDATION_SEED
 
-    solver = experiment.score.solver
+    settings = experiment.score
     many = not game.is_one_shot  # there the curve also shows the share of the best welfare
-    return held_out(game, VALIDATION_SCENARIOS, VALIDATION_SEED, solver, optimum=many)
+    count = settings.validation_scenarios
+    return held_out(game, count, VALIDATION_SEED, settings.solver, optimum=many)
 
 
 def _most_interior(held: Scenarios) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from nashgrid.baselines import Reference, solve, solvers
+from nashgrid.baselines import Reference, require_gaps, solve, solvers
 from nashgrid.configs.schema import HELD_OUT_SEED
 from nashgrid.envs.core.contract import BoolArray, FloatArray, Game, SeedArray
 from nashgrid.envs.core.copies import episode_seeds
@@ -65,11 +65,16 @@ def held_out(
 
     solver  : of the reference; default the game's first
     optimum : also solve for the welfare optimum
+
+    Raises
+    ------
+    ValueError : arguments out of range, a game without references, or without gaps to score by
     """
     found = Problems("held-out scenarios")
     found.number("scenarios", scenarios, 1, integer=True)
     found.number("seed", seed, 0, integer=True)
     found.raise_if_any()
+    require_gaps(game)
     seeds = np.uint64(seed) + np.arange(scenarios, dtype=np.uint64)
     scenario = game.draw(episode_seeds(seeds, np.zeros_like(seeds)))
     offered = [name for name in OPTIMA if optimum and name in solvers(game)]

@@ -9,12 +9,13 @@ from typing import Any
 from nashgrid.evaluation import figures
 from nashgrid.evaluation.html_parts import (
     certificates,
+    described_table,
     figure_block,
     gap_table,
     limits_table,
     welfare_table,
 )
-from nashgrid.evaluation.tables import LEARNED, labels, outside
+from nashgrid.evaluation.tables import LEARNED, labels, nash_conv_name, outside
 from nashgrid.evaluation.text import number, percent
 
 
@@ -31,10 +32,11 @@ def headline(result: Mapping[str, Any]) -> str:
             beside.append(f"{percent(control[column]['percent']['mean'])} for the {name} policy")
     of_constant = best["of_best_constant_percent"]
     share = f", {percent(of_constant)} of that of the best constant policy" if of_constant else ""
+    where = "within single rounds " if best["scope"] == "stage" else ""
     words = (
-        f"On {solved} held-out scenarios, deviating from the learned policy would gain "
+        f"On {solved} held-out scenarios, deviating {where}from the learned policy would gain "
         f"<strong>{number(best['nash_conv']['mean'])} {unit}</strong>, summed over the agents: a "
-        f"NashConv of <strong>{percent(best['percent']['mean'])}</strong> of the equilibrium "
+        f"{nash_conv_name(result)} of <strong>{percent(best['percent']['mean'])}</strong> of the equilibrium "
         f"payoffs (95 % interval over scenarios {percent(best['percent']['low'], '')} to "
         f"{percent(best['percent']['high'])}; one training seed){share}. As executed, with its "
         f"exploration noise: {percent(executed['percent']['mean'])}."
@@ -63,9 +65,16 @@ def score_section(result: Mapping[str, Any], rows: Sequence[Mapping[str, str]]) 
         "a scenario with an equilibrium is counted and gets the NashConv of uniform random play, "
         "or its own if that is worse.",
     ]
+    if result["policies"][LEARNED]["executed"]["scope"] == "stage":
+        notes.append(
+            "<strong>Many rounds</strong>: NashConv here is the sum over the rounds of what the "
+            "best deviation within that round gains (stage NashConv). What a deviation over the "
+            "whole episode gains is only known to lie between the two shares named day gap."
+        )
     remarks = "".join(f"<li>{escape(r)}</li>" for r in result["remarks"])
     caption = "NashConv over the held-out scenarios: middle half and 5 to 95 % of them."
     limits = limits_table(result)
+    described = described_table(result)
     return (
         "<section><h2>Score</h2>"
         + gap_table(result)
@@ -78,6 +87,7 @@ def score_section(result: Mapping[str, Any], rows: Sequence[Mapping[str, str]]) 
         "an agent, then the gap of each agent, means over scenarios. Distance: largest "
         f"{escape(game['quantity'])} off the equilibrium's; a diagnostic, since payoffs near an "
         "equilibrium are flat. Deterministic play; executed for uniform random.</p>"
+        + (f"<h3>Days as they were played</h3>{described}" if described else "")
         + (f"<h3>Limits of the network</h3>{limits}{_limits_note(result)}" if limits else "")
         + "<h3>Certificates</h3>"
         + certificates(result)

@@ -91,7 +91,7 @@ def aggregate(folders: Sequence[str | Path]) -> dict[str, Any]:
 
     Returns the game, the seeds and, for the learned policy and each control, NashConv in the
     payoff unit and in percent of the equilibrium payoffs, each as ``over_seeds`` gives it, and the
-    share of the best constant policy's NashConv.
+    share of the best constant policy's NashConv, and welfare over the optimum.
 
     Raises
     ------
@@ -131,6 +131,7 @@ def _aggregated(columns: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "nash_conv": [c["nash_conv"]["mean"] for c in columns],
         "percent": [c["percent"]["mean"] for c in columns],
         "of_best_constant_percent": [c["of_best_constant_percent"] for c in columns],
+        "welfare_over_optimum": [(c.get("welfare") or {}).get("over_optimum") for c in columns],
     }
     failed = sum(c["failed"] for c in columns)
     return {"failed": failed} | {

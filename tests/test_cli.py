@@ -114,6 +114,8 @@ def test_solve_takes_arguments_of_the_game(capsys):
         (["score", "no_such_run"], "no run 'no_such_run'"),
         (["report", "no_such_run"], "no run 'no_such_run'"),
         (["bench", "no_such_benchmark"], "benchmark"),
+        (["reproduce", "flexibilty"], "did you mean 'flexibility'"),
+        (["reproduce", "flexibility", "--quick", "--threads", "0"], "at least one"),
         (["train", "duopoly", "--score.solver", "cartel"], "'cartel' is no equilibrium"),
         (["solve", "oligopoly-v0", "--scenarios", "1" + 15 * "0"], "fewer scenarios"),
         (["bench", "--copies", "0"], "at least one"),
@@ -255,3 +257,32 @@ def test_bench_measures_every_game(capsys, monkeypatch):
     rows = json.loads(capsys.readouterr().out)
     assert [(row["id"], row["copies"]) for row in rows] == [(id, 2) for id in nashgrid.envs.ids()]
     assert all(row["rate"] > 0 for row in rows)
+
+
+def test_reproduce_prints_published_numbers_beside_ours(capsys, monkeypatch, tmp_path):
+    from nashgrid import reproducing
+
+    assert reproducing.QUICK.runs * reproducing.QUICK.generations < reproducing.KEPT
+    monkeypatch.setattr(reproducing, "QUICK", reproducing.Scale("tiny", 2, 10, 10, 4, 0))
+    monkeypatch.chdir(tmp_path)
+    assert main(["reproduce", "flexibility", "--quick"]) == 0
+    printed = capsys.readouterr().out
+    assert "2 runs of 10 generations with 360 players (the paper: 30 of 50 000)" in printed
+    rows = [line.split() for line in printed.splitlines() if line.startswith("HyDE-Co   ")]
+    assert ["HyDE-Co", "USW", "3719.8", "3701.12"] in [row[:4] for row in rows]  # Table II
+    assert ["HyDE-Co", "USW", "71311.1"] in [row[:3] for row in rows]  # Table III
+    assert {"reproduced", "differs", "construction"} <= set(printed.split())
+    folder = tmp_path / "runs" / "reproduce" / "flexibility-quick"
+    assert (folder / "report.md").read_text() in printed
+
+
+def test_interrupted_reproduction_tells_how_to_go_on(capsys, monkeypatch):
+    from nashgrid import reproducing
+
+    def interrupted(*_args, **_kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(reproducing, "flexibility", interrupted)
+    assert main(["reproduce", "flexibility", "--threads", "2"]) == 130
+    told = capsys.readouterr().err
+    assert "go on with: nashgrid reproduce flexibility --threads 2 --resume" in told

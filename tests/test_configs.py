@@ -43,13 +43,14 @@ def test_shipped_experiment_builds_its_game(name):
     assert experiment.learner.plays >= experiment.learner.rounds_per_update
 
 
-def test_shipped_experiments_cover_both_games_and_both_learners():
+def test_shipped_experiments_cover_all_games_and_both_learners():
     found = {
         (e.env.id, e.learner.kind)
         for e in (load_experiment(name, check_game=False) for name in shipped())
     }
     assert {("market-v0", "shared"), ("market-v0", "independent")} <= found
     assert ("oligopoly-v0", "independent") in found
+    assert {("flexibility-v0", "shared"), ("flexibility-v0", "independent")} <= found
 
 
 def test_path_and_bare_name_give_the_same_experiment(tmp_path):

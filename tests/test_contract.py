@@ -24,9 +24,20 @@ EVERY_GAME = [
 ]
 
 
+MANY = 100  # players; the full checks run on a game with the same rules and a twentieth of them
+LARGE = [(id, preset) for id, preset in EVERY_GAME if nashgrid.game(id, preset).n_agents > MANY]
+
+
+def few_players(id, preset):
+    game = nashgrid.game(id, preset)
+    if game.n_agents <= MANY:
+        return game
+    return replace(game, players=tuple((name, count // 20) for name, count in game.players))
+
+
 @pytest.mark.parametrize(("id", "preset"), EVERY_GAME)
 def test_registered_game_keeps_the_promises(id, preset):
-    game = nashgrid.game(id, preset)
+    game = few_players(id, preset)
     check_game(game, references=False)
     assert nashgrid.envs.spec(game.id).id == id
     assert type(game)(**game.arguments) == game
@@ -34,9 +45,23 @@ def test_registered_game_keeps_the_promises(id, preset):
 
 @pytest.mark.parametrize(("id", "preset"), EVERY_GAME)
 def test_replayed_reference_has_no_gap(id, preset):
-    game = nashgrid.game(id, preset)
-    check_reference(game)
+    game = few_players(id, preset)
+    check_reference(game, scenarios=4 if game.n_agents <= 8 else 1)
     assert baselines.solvers(game)
+
+
+@pytest.mark.parametrize(("id", "preset"), LARGE)
+def test_game_of_many_players_keeps_the_promises(id, preset):
+    game = nashgrid.game(id, preset)
+    assert type(game)(**game.arguments) == game
+    checks.check_shapes(game, 2)
+    checks.check_batch_independence(game, 2, game.horizon + 1)
+    checks.check_rows_by_own_seed(game)
+    checks.check_quantities(game)
+    env = nashgrid.make(game)
+    env.reset(seed=0)
+    _, rewards, *_ = env.step({a: env.action_space(a).sample() for a in env.agents})
+    assert len(rewards) == game.n_agents and len(LARGE) == 2
 
 
 @pytest.mark.parametrize(

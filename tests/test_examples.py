@@ -3,8 +3,10 @@
 import re
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import nashgrid
@@ -21,7 +23,7 @@ def run(name, *arguments):
 
 
 def test_every_example_is_run_here():
-    known = {"parallel_loop.py", "sb3_one_seat.py", "sb3_shared.py"}
+    known = {"coalitions.py", "parallel_loop.py", "sb3_one_seat.py", "sb3_shared.py"}
     assert {path.name for path in EXAMPLES.glob("*.py")} == known
 
 
@@ -42,3 +44,22 @@ def test_one_seat_learns_against_the_equilibrium_policy():
 
 def test_shared_policy_is_scored_against_the_equilibrium():
     assert "NashConv" in run("sb3_shared.py", "2048")
+
+
+def test_coalitions_of_the_first_hour_are_an_equilibrium_below_the_optimum():
+    printed = run("coalitions.py")
+    found = re.findall(r": ([\d.]+) m-EUR", printed)
+    optimum, dynamics = (float(x) for x in found[:2])
+    assert 0.9 * optimum < dynamics < optimum
+    rows = re.findall(r"coalitions (\d) and (\d), (\d+)% to", printed)
+    game = nashgrid.game("flexibility-v0", preset="four-players")
+    scenario = game.draw(np.zeros(1, dtype=np.uint64))
+    state = game.initial(scenario)
+    profile = np.array([[[float(d), float(t), float(x) / 100.0] for d, t, x in rows]])
+    played = game.action(scenario, profile)
+    payoffs = game.step(scenario, state, played).rewards[0]
+    for i in range(4):  # every other choice of one player, through the game itself
+        for choice in product(*map(range, game.choices)):
+            actions = played.copy()
+            actions[0, i] = choice
+            assert game.step(scenario, state, actions).rewards[0, i] <= payoffs[i] * (1 + 1e-9)

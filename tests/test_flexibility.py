@@ -633,12 +633,10 @@ def test_presets_keep_the_contract(preset):
     check_game(game, views=preset == "four-players", references=False)
 
 
-def test_360_players_keep_the_contract():
+def test_360_players_choose_relative_to_others():
     game = nashgrid.game(ID, "full")
     assert game.n_agents == 360 and game.choices == (9, 9, 2)
-    checks.check_shapes(game, 2)
-    checks.check_batch_independence(game, 3, 25)
-    checks.check_rows_by_own_seed(game)
+    checks.check_equal_bits(replace(game, hours=1))
     checks.check_no_python_loop(game)
 
 
@@ -656,8 +654,7 @@ def test_other_rules_keep_the_contract(arguments):
     game = nashgrid.game(ID, **arguments)
     assert game == type(game)(**game.arguments)
     for check in checks.ALL:
-        if check is not checks.check_quantities:  # many actions of a box are one label
-            check(game)
+        check(game)
 
 
 def test_a_box_is_played_through_every_view():

@@ -326,8 +326,8 @@ def test_size_limits_of_the_presets():
     np.testing.assert_allclose(stdr[2:], wanted, rtol=1e-12)
 
 
-def published_bound(stage):
-    """max over C of the note's simpler bound: D of 1 for every coalition but all together."""
+def simple_bound(stage):
+    """A bound by the largest volumes, max over C: D of 1 for every coalition but all together."""
     volume, price = stage.volume_kwh[0], stage.price[0]
     n = len(volume)
     whole, top = (volume * price.max(axis=1)).sum(), np.cumsum(np.sort(volume)[::-1])
@@ -351,7 +351,7 @@ def published_bound(stage):
 @pytest.mark.parametrize("name", ["table", "stdr"])
 def test_bound_of_360_players_is_near_the_best_known(name):
     stage = flex360(0)
-    np.testing.assert_allclose(published_bound(stage), 202444.2, atol=0.1)
+    np.testing.assert_allclose(simple_bound(stage), 202444.2, atol=0.1)
     bound = upper_bound(Rules(diversity(name), 360), stage)[0]
     assert 200968.0 <= bound <= 200968.1 * 1.0001  # annealing reaches 200968.1
 
@@ -496,7 +496,7 @@ def random_starts(count):
     ],
 )
 def test_sequential_best_responses_with_lowest_labels(name, mean, sweeps):
-    # the published means are of players that take the lowest of equally good labels
+    # means that a separate prototype reached with the lowest of equally good labels
     rules = Rules(diversity(name), 4)
     stage, labels, split = random_starts(500)
     seeds = np.arange(500, dtype=np.uint64)

@@ -2,15 +2,21 @@
 
 import csv
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from nashgrid import reproducing
-from nashgrid.envs.flexibility.stage import play_stage
+from nashgrid.envs.flexibility.diversity import diversity
+from nashgrid.envs.flexibility.fixtures import flex360
+from nashgrid.envs.flexibility.stage import Rules, play_stage
 from nashgrid.evaluation import flexibility_paper as paper
+from nashgrid.paper_report import markdown
 
-TINY = reproducing.Scale("tiny", 3, 40, 30, 20)
+TINY = reproducing.Scale("tiny", 3, 40, 30, 20, 1000)
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -19,6 +25,10 @@ def made(tmp_path_factory):
     told = []
     result = reproducing.flexibility(folder, TINY, tell=told.append)
     return folder, result, told
+
+
+def problem_360():
+    return Rules(diversity("table"), 360), flex360()
 
 
 def of(numbers, row, quantity="USW"):
@@ -93,7 +103,9 @@ def test_files_hold_every_published_number_with_a_verdict(made):
     with (folder / "convergence.csv").open() as file:
         curve = list(csv.DictReader(file))
     assert len(curve) == 2 * 3 * 41  # rules, runs, generations 0-40
-    assert json.loads((folder / "result.json").read_text())["scope"] == result["scope"]
+    saved = json.loads((folder / "result.json").read_text())
+    assert saved == result and len(saved["numbers"]) == 43 + 39
+    assert markdown(saved) == (folder / "report.md").read_text()
     assert "Scale tiny: 3 runs of 40 generations" in (folder / "report.md").read_text()
     assert any("will take about" in line for line in told)
     for name in ("figure_3", "figure_4"):
@@ -105,6 +117,33 @@ def test_resumed_runs_must_be_the_same(made):
     folder = made[0]
     again = reproducing.flexibility(folder, TINY, resume=True, tell=lambda line: None)
     assert again["searches_360"] == made[1]["searches_360"]
-    other = reproducing.Scale("other", 4, 40, 30, 20)
-    with pytest.raises(ValueError, match="holds 3 runs"):
+    other = replace(TINY, runs=4)
+    with pytest.raises(ValueError, match="holds 3 runs of 40 generations, not 4 of 40"):
         reproducing.flexibility(folder, other, resume=True, tell=lambda line: None)
+
+
+def test_long_runs_are_not_overwritten(made, monkeypatch):
+    monkeypatch.setattr(reproducing, "KEPT", 119)  # of 3 x 40
+    with pytest.raises(FileExistsError, match="holds 3 runs of 40 generations already"):
+        reproducing.flexibility(made[0], TINY, tell=lambda line: None)
+
+
+def test_best_known_of_360_players_meets_its_certified_bound(made):
+    known = made[1]["known_360"]
+    assert known["alone"] < known["constructor"] <= known["best"] <= known["bound"]
+    assert known["gap_percent"] == pytest.approx(100.0 * (1.0 - known["best"] / known["bound"]))
+    without = paper.strong(*problem_360(), np.arange(1, dtype=np.uint64), 0)
+    assert without["annealing"] is None and without["bound"] == known["bound"]
+
+
+def test_the_page_in_the_docs_is_the_report_of_the_committed_numbers():
+    result = json.loads((ROOT / "benchmarks" / "results" / "flexibility_paper.json").read_text())
+    page = ROOT / "docs" / "flexibility_paper.md"
+    assert page.read_text() == markdown(result, "figures/flexibility_{}.svg")
+    assert result["scale"]["runs"] == 30 and result["scale"]["generations"] == 50_000
+    # the dynamics of the searches aside, today's code gives the same numbers
+    now = {(n.row, n.quantity): n.ours for n in paper.table_2(5)}
+    committed = [r for r in result["numbers"] if r["table"] == "II"]
+    assert len(committed) == len(now)
+    for row in committed:
+        assert row["ours"] == pytest.approx(now[row["row"], row["quantity"]], rel=1e-9)

@@ -33,7 +33,9 @@ def test_pettingzoo_registry_makes_every_game():
         parallel = pettingzoo.make("parallel", f"nashgrid/{id}")
         aec = pettingzoo.make("aec", f"nashgrid/{id}")
         assert parallel.possible_agents == aec.possible_agents
-        assert pettingzoo.make("parallel", f"nashgrid/{id}", max_cycles=1).max_cycles == 1
+        rounds = nashgrid.game(id).horizon
+        named = pettingzoo.make("parallel", f"nashgrid/{id}", max_cycles=rounds)
+        assert named.max_cycles == rounds
     with pytest.raises(ValueError, match="max_cycles = 9: the horizon is a rule"):
         pettingzoo.make("parallel", "nashgrid/oligopoly-v0", max_cycles=9)
 

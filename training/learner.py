@@ -99,6 +99,9 @@ class Learner:
         self.rows = settings.copies * len(seats)
         self.keys = row_keys(key(seed, "actions", name), self.rows)
         self.order_key = key(seed, "order", name)
+        self.entropy = settings.entropy
+        end = settings.entropy_end
+        self.entropy_end = settings.entropy if end is None else end
         first, last = settings.learning_rate, settings.learning_rate_end
         self.model = SeatPPO(
             "MlpPolicy",
@@ -185,6 +188,8 @@ class Learner:
         assert isinstance(buffer, MovesBuffer)
         buffer.fill(moves, key(int(self.order_key), update))
         self.model._current_progress_remaining = remaining
+        last, first = self.entropy_end, self.entropy
+        self.model.ent_coef = last + (first - last) * remaining
         try:
             self.model.train()
         except ValueError:  # torch refuses distributions that are not finite, and lists them

@@ -4,11 +4,12 @@ nash             every hour a pure equilibrium of that hour, reached by best res
                  coalitions before it; in a game of one hour a Nash equilibrium
 welfare          the largest utilitarian welfare: exact for few players, else the best that was
                  found beside a certified upper bound
-egalitarian      the largest worst utility over stand-alone utility (few players, one hour)
+egalitarian      in every hour the largest worst utility over stand-alone utility (few players)
 best-response    best responses from random coalitions, every hour anew
 fixed            the best day with the same coalitions in every hour (few players)
-hyde-df, hyde, de, annealing
-                 heuristics, hour by hour
+annealing        the best that is found by annealing, hour after hour as players may revise
+hyde-df, hyde, de
+                 differential evolution: as in the paper one structure for the whole day
 grand-dso, grand-tso, grand-half, independent-dso, independent-tso, independent-half
                  the baselines of the paper: all together or all alone, everything to one level
                  or half to each
@@ -22,6 +23,7 @@ from nashgrid.baselines.flexibility.gaps import (
     policy_gap,
     policy_gap_executed,
     profile_gap,
+    require_gaps,
 )
 from nashgrid.baselines.flexibility.references import (
     compared,
@@ -39,6 +41,7 @@ __all__ = [
     "policy_gap_executed",
     "profile_gap",
     "reference_policy",
+    "require_gaps",
     "response_to_nothing",
     "solve",
     "solvers",

@@ -19,6 +19,8 @@ where asked prices in a coalition do not differ much; with a cap it need not be.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -31,7 +33,7 @@ from nashgrid.baselines.flexibility.partitions import (
     utilitarian,
 )
 from nashgrid.baselines.flexibility.per_seed import one_per_seed
-from nashgrid.envs.core.contract import FloatArray, SeedArray
+from nashgrid.envs.core.contract import BoolArray, FloatArray, SeedArray
 from nashgrid.envs.core.random import hashed, stream, uniform
 from nashgrid.envs.flexibility.stage import Rules, Stage
 
@@ -81,10 +83,8 @@ def search(
         restarts = 2 if n > FEW else 16
     if moves < 0 or restarts < 1:
         raise ValueError(f"moves = {moves}, restarts = {restarts}: at least 0 and 1 are needed")
-    moments = rules.diversity.moments
-    table = _diversities(rules, stage)
-    income = (stage.volume_kwh * stage.price.max(axis=-1)).mean(axis=-1)  # EUR
-    income = np.maximum(income, 1e-12)  # without volume there is nothing to gain
+    run = _annealer(rules, stage)
+    free, nothing = np.ones((hours, n), dtype=bool), np.zeros((hours, n))
     starts = [construct(rules, stage), utilitarian(rules, stage, *_together(stage))]
     best = _better(*starts)
     for restart in range(restarts):
@@ -97,14 +97,67 @@ def search(
             labels = (drawn * rules.coalitions).astype(np.int64)
             split = (uniform(own, _SPLIT, n) < 0.5).astype(np.float64)
             hot = HOT_RANDOM
-        _kernels().anneal_all(
-            own, moves // restarts, hot * income, COLD * income, labels, split, stage.volume_kwh,
-            stage.price, stage.types, stage.cap_kwh, moments[0] if moments is not None else -1,
-            table, rules.price_span, rules.n_types, rules.coalitions,
-            np.array(rules.weights, dtype=np.float64),
-        )  # fmt: skip
+        run(own, moves // restarts, hot, labels, split, free, nothing)
         best = _better(best, utilitarian(rules, stage, labels, split))
     return best
+
+
+def improve(
+    rules: Rules,
+    stage: Stage,
+    seeds: SeedArray,
+    labels: NDArray[np.int64],
+    split: FloatArray,
+    may_change: BoolArray,
+    cost: FloatArray,
+    moves: int,
+) -> Solution:
+    """Annealing from given structures, which not everybody may change, nor for nothing.
+
+    labels, split : i64[B, n, 2], f64[B, n] in {0, 1}, one hour a seed
+    may_change    : bool[B, n], whose labels may change; splits always may
+    cost          : f64[B, n], m-EUR for each own label that does
+
+    What is found is worth as much as the start or more; ``welfare`` has the costs taken off.
+    """
+    run, best = _annealer(rules, stage), utilitarian(rules, stage, labels, split)
+    for restart in range(2):  # the first wanders off, the second stays near
+        own = hashed(seeds, _RESTART, np.full(len(seeds), restart, dtype=np.uint64))
+        now, x = labels.copy(), split.copy()
+        run(own, moves // 2, (HOT_BUILT, 0.1 * HOT_BUILT)[restart], now, x, may_change, cost)
+        found = utilitarian(rules, stage, now, x)
+        paid = (cost * (now != labels).sum(axis=2)).sum(axis=1)
+        best = _better(best, replace(found, welfare=found.welfare - paid))
+    return best
+
+
+def _annealer(rules: Rules, stage: Stage) -> Callable[..., None]:
+    """(seeds, moves, first temperature, labels, split, may_change, cost) -> labels, split in place.
+
+    The temperature is a share of what a player sells for on average.
+    """
+    moments = rules.diversity.moments
+    table = _diversities(rules, stage)
+    income = (stage.volume_kwh * stage.price.max(axis=-1)).mean(axis=-1)  # EUR
+    income = np.maximum(income, 1e-12)  # without volume there is nothing to gain
+
+    def run(
+        seeds: SeedArray,
+        moves: int,
+        hot: float,
+        labels: NDArray[np.int64],
+        split: FloatArray,
+        may_change: BoolArray,
+        cost: FloatArray,
+    ) -> None:
+        _kernels().anneal_all(
+            seeds, moves, hot * income, COLD * income, labels, split, may_change, cost / 1000.0,
+            stage.volume_kwh, stage.price, stage.types, stage.cap_kwh,
+            moments[0] if moments is not None else -1, table, rules.price_span, rules.n_types,
+            rules.coalitions, np.array(rules.weights, dtype=np.float64),
+        )  # fmt: skip
+
+    return run
 
 
 def _better(one: Solution, other: Solution) -> Solution:

@@ -149,12 +149,14 @@ def gather(
 
 @njit(cache=True, nogil=True)
 def anneal(
-    seed, moves, hot, cold, labels, split, volume, price, types, cap, kind, table, span, n_types,
-    k, weights,
+    seed, moves, hot, cold, labels, split, may_change, fee, volume, price, types, cap, kind, table,
+    span, n_types, k, weights,
 ):  # fmt: skip
     """Simulated annealing of one hour; labels i64[n, 2], split f64[n] in {0, 1} become the best.
 
-    hot, cold : first and last temperature, EUR
+    hot, cold  : first and last temperature, EUR
+    may_change : bool[n], whose labels may change; fee f64[n], EUR for each that is another than at
+                 the start
     """
     n = volume.shape[0]
     stats = np.zeros((2, k, FIRST_TYPE + n_types))
@@ -170,6 +172,7 @@ def anneal(
     for level in range(2):
         worth += level_welfare(stats, level, k, cap[level], weights, sums, share, order, scratch)
     best_labels, best_split, best = labels.copy(), split.copy(), worth
+    previous, paid = labels.copy(), 0.0
     players = np.empty(2, np.int64)
     new_labels, new_split = np.empty((2, 2), np.int64), np.empty(2)
     sums_before = np.empty((2, 3))
@@ -183,6 +186,7 @@ def anneal(
                 worth += level_welfare(
                     stats, level, k, cap[level], weights, sums, share, order, scratch
                 )
+            worth -= paid
         now = hash64(seed, _MOVES, np.uint64(move))
         kind_of_move = to_unit(hash64(now, _MOVES, np.uint64(0)))
         i = int(to_unit(hash64(now, _MOVES, np.uint64(1))) * n)
@@ -221,12 +225,18 @@ def anneal(
             temperature *= factor
             continue
 
-        touched = 0
+        touched, extra = 0, 0.0
         sums_before[:] = sums
         for m in range(count):
             q = players[m]
             for a in range(2):
-                old, new = labels[q, a], new_labels[m, a]
+                old = labels[q, a]
+                if not may_change[q]:
+                    new_labels[m, a] = old
+                new = new_labels[m, a]
+                if fee[q] > 0.0 and new != old:
+                    extra += fee[q] if new != previous[q, a] else 0.0
+                    extra -= fee[q] if old != previous[q, a] else 0.0
                 if old == new and new_split[m] == split[q]:
                     continue
                 for c in (old, new):
@@ -239,10 +249,10 @@ def anneal(
                         kept[touched] = stats[a, c]
                         kept_mask[touched] = masks[a, c]
                         touched += 1
-                before = volume[q] * (split[q] if a == 0 else 1.0 - split[q])
-                after = volume[q] * (new_split[m] if a == 0 else 1.0 - new_split[m])
-                shift(stats, masks, a, old, q, -1.0, before, price, types)
-                shift(stats, masks, a, new, q, 1.0, after, price, types)
+                had = volume[q] * (split[q] if a == 0 else 1.0 - split[q])
+                gets = volume[q] * (new_split[m] if a == 0 else 1.0 - new_split[m])
+                shift(stats, masks, a, old, q, -1.0, had, price, types)
+                shift(stats, masks, a, new, q, 1.0, gets, price, types)
         if touched == 0:
             temperature *= factor
             continue
@@ -256,7 +266,7 @@ def anneal(
                 sums[a, 2] += 1.0
             elif row[SIZE] == 0.0 and kept[t, SIZE] > 0.0:
                 sums[a, 2] -= 1.0
-        changed = 0.0
+        changed = -paid - extra
         for a in range(2):
             changed += level_welfare(stats, a, k, cap[a], weights, sums, share, order, scratch)
         gain = changed - worth
@@ -270,6 +280,7 @@ def anneal(
             sums[:] = sums_before
         else:
             worth = changed
+            paid += extra
             for m in range(count):
                 labels[players[m]] = new_labels[m]
                 split[players[m]] = new_split[m]
@@ -284,14 +295,14 @@ def anneal(
 
 @njit(cache=True, nogil=True)
 def anneal_all(
-    seeds, moves, hot, cold, labels, split, volume, price, types, cap, kind, table, span, n_types,
-    k, weights,
+    seeds, moves, hot, cold, labels, split, may_change, fee, volume, price, types, cap, kind, table,
+    span, n_types, k, weights,
 ):  # fmt: skip
     """``anneal`` for every hour; hot, cold f64[B], table f64[B or 1, masks, 2]."""
     for b in range(seeds.shape[0]):
         anneal(
-            seeds[b], moves, hot[b], cold[b], labels[b], split[b], volume[b], price[b], types[b],
-            cap[b], kind, table[b % table.shape[0]], span, n_types, k, weights,
+            seeds[b], moves, hot[b], cold[b], labels[b], split[b], may_change[b], fee[b], volume[b],
+            price[b], types[b], cap[b], kind, table[b % table.shape[0]], span, n_types, k, weights,
         )  # fmt: skip
 
 

@@ -20,8 +20,6 @@ from nashgrid.baselines.flexibility.partitions import partitions
 from nashgrid.envs.core.contract import BoolArray, FloatArray
 from nashgrid.envs.flexibility.stage import Rules, Stage
 
-MOST_PLAYERS = 5
-
 
 @dataclass(frozen=True)
 class Plan:
@@ -50,12 +48,13 @@ def best_day(
     cost       : f64[B, n], m-EUR for each own label that changes
     """
     copies, hours, n = may_revise.shape
-    blocks = partitions(n)
+    most = rules.coalitions
+    blocks = partitions(n, most)
     count = len(blocks)
     value = structure_values(rules, stages(0), options)
     came = np.zeros((copies, hours, 2, count, count), dtype=np.int16)
     for t in range(1, hours):
-        price = _change_costs(n, may_revise[:, t], cost)  # f64[B, from, to]
+        price = _change_costs(most, may_revise[:, t], cost)  # f64[B, from, to]
         by_tso, came[:, t, 1] = _move(value, price)
         by_dso, came[:, t, 0] = _move(by_tso.transpose(0, 2, 1), price)
         value = by_dso.transpose(0, 2, 1) + structure_values(rules, stages(t), options)
@@ -69,7 +68,7 @@ def best_day(
         # the DSO pass ran last: it was indexed by the TSO partition after its own move
         path[:, t - 1, 0] = came[rows, t, 0, tso, dso]
         path[:, t - 1, 1] = came[rows, t, 1, path[:, t - 1, 0], tso]
-    labels = _carried(blocks, path, may_revise, cost)
+    labels = _carried(blocks, most, path, may_revise, cost)
     split = np.stack(
         [best_splits(rules, stages(t), options, labels[:, t]) for t in range(hours)], 1
     )
@@ -85,7 +84,7 @@ def best_fixed(
         total = total + structure_values(rules, stages(t), options)
     copies, count, _ = total.shape
     flat = total.reshape(copies, -1).argmax(axis=1)
-    blocks = partitions(stages(0).volume_kwh.shape[1])
+    blocks = partitions(stages(0).volume_kwh.shape[1], rules.coalitions)
     labels = np.stack([blocks[flat // count], blocks[flat % count]], axis=-1)
     split = np.stack([best_splits(rules, stages(t), options, labels) for t in range(hours)], 1)
     whole = np.repeat(labels[:, None], hours, axis=1)
@@ -104,9 +103,10 @@ def _move(value: FloatArray, price: FloatArray) -> tuple[FloatArray, NDArray[np.
     return best, came
 
 
-def _change_costs(n: int, may_revise: BoolArray, cost: FloatArray) -> FloatArray:
+def _change_costs(most: int, may_revise: BoolArray, cost: FloatArray) -> FloatArray:
     """f64[B, from, to]: cost of turning one partition into another; inf if it cannot be done."""
-    kept = _kept(n)  # masks of players who keep their label, f"{from} {to}" -> [P, P, K]
+    n = cost.shape[1]
+    kept = _kept(n, most)
     masks = np.arange(1 << n)
     member = (masks[:, None] >> np.arange(n)) & 1  # [mask, n]
     paid = cost @ (1 - member).T.astype(np.float64)
@@ -117,28 +117,31 @@ def _change_costs(n: int, may_revise: BoolArray, cost: FloatArray) -> FloatArray
 
 
 @cache
-def _kept(n: int) -> NDArray[np.int64]:
+def _kept(n: int, most: int) -> NDArray[np.int64]:
     """i64[P, P, K]: masks of players that can keep their label, for all matchings of blocks.
 
     A block of the new partition takes the label of at most one block of the old one, and different
     ones; the players in both keep their label. Rows are filled up with a mask that occurs.
     """
-    blocks = partitions(n)
-    table = [[sorted(_masks(a, b)) for b in blocks.tolist()] for a in blocks.tolist()]
+    rows = partitions(n, most).tolist()
+    table = [[sorted(_masks(old, new, most)) for new in rows] for old in rows]
     width = max(len(masks) for row in table for masks in row)
     return np.array([[(m + [m[-1]] * width)[:width] for m in row] for row in table])
 
 
-def _masks(old: list[int], new: list[int]) -> set[int]:
-    n = len(old)
+def _masks(old: list[int], new: list[int], most: int) -> set[int]:
     return {
-        sum(1 << i for i in range(n) if labels[new[i]] == old[i])
-        for labels in permutations(range(n), max(new) + 1)
+        sum(1 << i for i in range(len(old)) if labels[new[i]] == old[i])
+        for labels in permutations(range(most), max(new) + 1)
     }
 
 
 def _carried(
-    blocks: NDArray[np.int64], path: NDArray[np.int64], may_revise: BoolArray, cost: FloatArray
+    blocks: NDArray[np.int64],
+    most: int,
+    path: NDArray[np.int64],
+    may_revise: BoolArray,
+    cost: FloatArray,
 ) -> NDArray[np.int64]:
     """Labels i64[B, T, n, 2] along a path of partitions: the cheapest that the rules allow."""
     copies, hours, _ = path.shape
@@ -148,7 +151,7 @@ def _carried(
     for b, t, level in product(range(copies), range(1, hours), range(2)):
         before, new = out[b, t - 1, :, level], blocks[path[b, t, level]]
         best = np.inf
-        for named in permutations(range(n), int(new.max()) + 1):
+        for named in permutations(range(most), int(new.max()) + 1):
             now = np.array(named)[new]
             changed = now != before
             if (changed & ~may_revise[b, t]).any():

@@ -8,15 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nashgrid.baselines.flexibility.hours import (
-    change_cost,
-    decoded,
-    in_reward_units,
-    may_revise,
-    split_options,
-    stage_at,
-)
-from nashgrid.baselines.flexibility.nash import best_responses
+from nashgrid.baselines.flexibility.day_bound import reward_bound
+from nashgrid.baselines.flexibility.deviations import best_deviations, why_no_gap
+from nashgrid.baselines.flexibility.hours import decoded, may_revise
 from nashgrid.baselines.flexibility.paths import Chosen, Path, replay, total_rewards, walk
 from nashgrid.baselines.reference import BestResponse, PolicyGap
 from nashgrid.envs.core.contract import FloatArray
@@ -30,15 +24,16 @@ EX_POST = "exact against the draws of the others, which no deviator knows: overs
 
 
 def best_response(game: Flexibility, scenario: Any, actions: NDArray[Any]) -> BestResponse:
-    """Exact best deviations in a game of one hour, over all coalitions and the game's splits."""
+    """Exact best deviations in a game of one hour, over all coalitions and the game's splits.
+
+    Continuous splits are searched on a grid. ValueError for rewards that many players share.
+    """
+    require_gaps(game)
     state = game.initial(scenario)
     labels, split = decoded(game, scenario, state, actions)
-    best = best_responses(
-        game.rules, game.stage(scenario, state), labels, split, split_options(game)
-    )
-    value = in_reward_units(game, scenario, best.value)
-    achieved = in_reward_units(game, scenario, best.achieved)
-    bound = np.maximum(_most(game, scenario), achieved) if game.is_continuous else achieved
+    best = best_deviations(game, scenario, state, labels, split)
+    value, achieved = best.value, best.achieved
+    bound = np.maximum(reward_bound(game, scenario), achieved) if game.is_continuous else achieved
     quantity = np.concatenate([best.labels + 1.0, best.split[..., None]], axis=-1)
     label = SEARCHED if game.is_continuous else EXACT
     failed = scenario.ac_failed.any(axis=1)
@@ -66,13 +61,17 @@ def policy_gap(game: Flexibility, scenario: Any, policy: Policy, quick: bool = F
     day_gain_bound : no policy of theirs gains more, whatever the others do
 
     quick : leave out both
+
+    ValueError for rewards that many players share: see ``deviations.why_no_gap``.
     """
+    require_gaps(game)
     choose = _chooser(game, scenario, policy)
     return _gap(game, scenario, walk(game, scenario, choose), None if quick else choose)
 
 
 def policy_gap_executed(game: Flexibility, scenario: Any, policy: Any, samples: int) -> PolicyGap:
     """Means over ``samples`` days with the policy's noise, without the bracket of the day."""
+    require_gaps(game)
     parts = []
     for k in range(samples):
         path = walk(game, scenario, _chooser(game, scenario, policy.executed(k)))
@@ -88,8 +87,16 @@ def policy_gap_executed(game: Flexibility, scenario: Any, policy: Any, samples: 
 
 def profile_gap(game: Flexibility, scenario: Any, profile: FloatArray) -> PolicyGap:
     """As ``policy_gap`` for a day laid down beforehand, f64[B, T, n, 3]; nobody reacts."""
+    require_gaps(game)
     choose = replay(profile)
     return _gap(game, scenario, walk(game, scenario, choose), choose)
+
+
+def require_gaps(game: Flexibility) -> None:
+    """ValueError if deviations cannot be searched in this game."""
+    problem = why_no_gap(game)
+    if problem:
+        raise ValueError(problem)
 
 
 def deviating_seats(game: Flexibility) -> list[int]:
@@ -116,18 +123,9 @@ def _against(
 
     def deviate(state: Any) -> Chosen:
         labels, split = choose(state)
-        allowed = may_revise(scenario, state)
-        labels, split = np.where(allowed[..., None], labels, state.labels), split.copy()
-        best = best_responses(
-            game.rules,
-            game.stage(scenario, state),
-            labels,
-            split,
-            split_options(game),
-            may_revise=allowed,
-            cost=change_cost(game, scenario, state),
-            previous=state.labels,
-        )
+        allowed = may_revise(scenario, state)[..., None]
+        labels, split = np.where(allowed, labels, state.labels), split.copy()
+        best = best_deviations(game, scenario, state, labels, split, [seat])
         labels[:, seat], split[:, seat] = best.labels[:, seat], best.split[:, seat]
         return labels, split
 
@@ -146,22 +144,6 @@ def _gap(
             better = total_rewards(game, scenario, _against(game, scenario, choose, seat))
             gain += np.maximum(better[:, seat] - path.payoffs[:, seat], 0.0)
         details["day_gain"] = gain
-        details["day_gain_bound"] = (_most(game, scenario) - path.payoffs).sum(axis=1)
+        details["day_gain_bound"] = (reward_bound(game, scenario) - path.payoffs).sum(axis=1)
     label = SEARCHED if game.is_continuous else EXACT
     return PolicyGap(path.payoffs, achieved, bound, label, path.failed, details, "stage")
-
-
-def _most(game: Flexibility, scenario: Any) -> FloatArray:
-    """f64[B, n]: rewards of a day that nobody can exceed, whatever the others do.
-
-    A level pays at most the largest price asked there by anybody with volume, and a quality of at
-    most w1 + w2 + w3 max D; both are linear in the split, so that the better level is the bound.
-    """
-    w1, w2, w3 = game.rules.weights
-    quality = w1 + w2 + w3 * max(game.rules.diversity.highest, 0.0)
-    total = np.zeros((len(scenario.seed), game.n_agents))
-    for t in range(game.horizon):
-        stage = stage_at(game, scenario, t)
-        asked = np.where(stage.volume_kwh[..., None] > 0.0, stage.price, 0.0)
-        total += 1000.0 * stage.volume_kwh * asked.max(axis=(1, 2))[:, None] * quality
-    return in_reward_units(game, scenario, total)

@@ -34,6 +34,17 @@ def stage_at(game: Flexibility, scenario: Day, t: int) -> Stage:
     return game.stage(scenario, state)
 
 
+def day_stage(game: Flexibility, scenario: Day) -> Stage:
+    """The day as one hour: what the network delivers of all volumes, at its mean prices."""
+    first = stage_at(game, scenario, 0)
+    kwh = scenario.delivered[..., None] * scenario.volume_kwh
+    whole = kwh.sum(axis=1)
+    revenue = (kwh[..., None] * scenario.price).sum(axis=1)
+    some = whole[..., None] > 0.0
+    mean = np.where(some, revenue / np.where(some, whole[..., None], 1.0), first.price)
+    return replace(first, volume_kwh=whole, price=mean, cap_kwh=scenario.cap_kwh.sum(axis=1))
+
+
 def may_revise(scenario: Day, state: Hour) -> BoolArray:
     """bool[B, n] of the coming hour."""
     found: BoolArray = scenario.may_revise[np.arange(len(state.t)), state.t]

@@ -9,15 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nashgrid.baselines.flexibility.hours import (
-    OWN_REWARDS,
-    change_cost,
-    in_reward_units,
-    may_revise,
-    play,
-    split_options,
-)
-from nashgrid.baselines.flexibility.nash import best_responses
+from nashgrid.baselines.flexibility.deviations import best_deviations, why_no_gap
+from nashgrid.baselines.flexibility.hours import play
 from nashgrid.envs.core.contract import FloatArray, Step
 from nashgrid.envs.flexibility.dynamics import Flexibility
 
@@ -32,7 +25,8 @@ class Path:
     payoffs       : f64[B, n], sums of rewards
     welfare       : f64[B], m-EUR, switching costs paid
     stage_gain    : f64[B, T, n], what the best own deviation within the hour would add to the
-                    reward, exact over all coalitions and the splits that are searched
+                    reward, exact over all coalitions and the splits that are searched; NaN where
+                    it is not searched (see ``deviations.why_no_gap``)
     utility       : f64[B, n], m-EUR without switching costs
     failed        : bool[B], the power flow failed in some hour
     measures      : name -> f64[B]
@@ -78,6 +72,17 @@ def total_rewards(game: Flexibility, scenario: Any, choose: Callable[[Any], Chos
     return np.sum([s.rewards for *_, s in _rounds(game, scenario, choose)], axis=0)
 
 
+def outline(
+    game: Flexibility, scenario: Any, choose: Callable[[Any], Chosen]
+) -> tuple[FloatArray, FloatArray]:
+    """Profile f64[B, T, n, 3] and welfare f64[B], m-EUR, of a day, without the search either."""
+    hours, welfare = [], np.zeros(len(scenario.seed))
+    for _, labels, split, step in _rounds(game, scenario, choose):
+        hours.append(profile_of(labels, split))
+        welfare += step.metrics["welfare"]
+    return np.stack(hours, axis=1), welfare
+
+
 def _rounds(
     game: Flexibility, scenario: Any, choose: Callable[[Any], Chosen]
 ) -> Iterator[tuple[Any, NDArray[np.int64], FloatArray, Step]]:
@@ -87,6 +92,11 @@ def _rounds(
         step = play(game, scenario, state, labels, split)
         yield state, step.state.labels, split, step
         state = step.state
+
+
+def profile_of(labels: NDArray[np.int64], split: FloatArray) -> FloatArray:
+    """f64[..., n, 3]: labels from 1, as in eq. (6), and the share offered to the DSO."""
+    return np.concatenate([labels + 1.0, split[..., None]], axis=-1)
 
 
 def chosen_of(profile: FloatArray) -> Chosen:
@@ -103,19 +113,10 @@ def stage_gain(
     game: Flexibility, scenario: Any, state: Any, labels: NDArray[np.int64], split: FloatArray
 ) -> FloatArray:
     """f64[B, n]: gain of each player's best deviation within the hour, in the reward's unit."""
-    if game.reward not in OWN_REWARDS:
+    if why_no_gap(game):
         return np.full(split.shape, np.nan)
-    best = best_responses(
-        game.rules,
-        game.stage(scenario, state),
-        labels,
-        split,
-        split_options(game),
-        may_revise=may_revise(scenario, state),
-        cost=change_cost(game, scenario, state),
-        previous=state.labels,
-    )
-    return in_reward_units(game, scenario, best.achieved - best.value)
+    best = best_deviations(game, scenario, state, labels, split)
+    return best.achieved - best.value
 
 
 def _measures(
@@ -128,12 +129,14 @@ def _measures(
 ) -> dict[str, FloatArray]:
     """What describes a day beside its gaps, each f64[B]."""
     scale = np.abs(rewards).mean(axis=1, keepdims=True)
-    stable = (gain <= 1e-9 * np.maximum(scale, 1e-300)).all(axis=2)
+    still = (gain <= 1e-9 * np.maximum(scale, 1e-300)).all(axis=2)
+    stable = np.where(np.isfinite(gain).all(axis=2), still, np.nan)
     alone = scenario.alone * game.horizon
     saving = utility - alone
+    switched = np.stack([s.metrics["switched"] for s in steps])
     mean = {
         name: np.mean([s.metrics[name] for s in steps], axis=0)
-        for name in ("n_coalitions_dso", "n_coalitions_tso", "delivered_share")
+        for name in ("n_coalitions_dso", "n_coalitions_tso", "delivered_share", "egalitarian")
     }
     return {
         "stage_nash_conv": gain.sum(axis=(1, 2)),
@@ -144,7 +147,7 @@ def _measures(
         "worst_over_alone": np.where(alone > 0.0, utility / np.where(alone > 0, alone, 1), 1.0).min(
             axis=1
         ),
-        "switches": np.sum([s.metrics["switched"].sum(axis=1) for s in steps], axis=0),
+        "switches": switched[1:].sum(axis=(0, 2)),  # the first choice is none
         **mean,
     }
 

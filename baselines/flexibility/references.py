@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -10,13 +10,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nashgrid.baselines.flexibility import day
+from nashgrid.baselines.flexibility import day, search
 from nashgrid.baselines.flexibility.bound import upper_bound
+from nashgrid.baselines.flexibility.day_bound import (
+    PRECISION,
+    is_foreseen,
+    splits_suffice,
+    welfare_bound,
+)
 from nashgrid.baselines.flexibility.dynamic_program import optimum as exact_program
+from nashgrid.baselines.flexibility.dynamic_program import vertex_proof
 from nashgrid.baselines.flexibility.enumeration import optimum as enumerated
 from nashgrid.baselines.flexibility.hours import (
     OWN_REWARDS,
     change_cost,
+    day_stage,
     has_cap,
     label_cost,
     may_revise,
@@ -24,7 +32,14 @@ from nashgrid.baselines.flexibility.hours import (
     stage_at,
 )
 from nashgrid.baselines.flexibility.nash import best_responses, dynamics
-from nashgrid.baselines.flexibility.paths import Chosen, Path, replay, walk
+from nashgrid.baselines.flexibility.paths import (
+    Chosen,
+    Path,
+    outline,
+    profile_of,
+    replay,
+    walk,
+)
 from nashgrid.baselines.reference import Certificate, Reference
 from nashgrid.envs.core.contract import Actions, BoolArray, FloatArray, Game, SeedArray, take
 from nashgrid.envs.core.random import hashed, stream, uniform
@@ -38,23 +53,23 @@ HEURISTICS = ("annealing", "hyde-df", "hyde", "de")
 TOLERANCE = 1e-9  # of exact certificates, as a share of the payoffs
 ENUMERATED = 4  # players up to which a day is solved exactly
 CONVERGED = 1e-10  # gain that is left where nobody moves, as a share of the payoffs
-RESTARTS = 16  # of best responses that cycle
-PROGRAMMED = 9  # players up to which an hour is solved exactly unless asked otherwise
+RESTARTS = 16  # of best responses that cycle, in games of at most FEW players
+FEW = 12
+SWEEPS, SWEEPS_OF_MANY = 100, 20
+PROGRAMMED = 9  # players up to which each hour is solved exactly
 
 
 def solvers(game: Flexibility) -> list[str]:
     """Names of the solvers that the game's arguments allow, the default first."""
     n, own = game.n_agents, game.reward in OWN_REWARDS
     names = ["nash", "welfare"] if own else ["welfare"]
-    if n <= ENUMERATED and game.horizon == 1:
-        names.append("egalitarian")
     if n <= ENUMERATED:
+        common = game.reward == "egalitarian"
+        names = ["egalitarian", *names] if common else [*names, "egalitarian"]
         names.append("fixed")
     if own:
         names.append("best-response")
-    if game.rules.diversity.moments is not None:
-        names += HEURISTICS
-    return [*names, *FIXED]
+    return [*names, *HEURISTICS, *FIXED]
 
 
 def solve(game: Flexibility, scenario: Any, solver: str) -> Reference:
@@ -66,7 +81,7 @@ def solve(game: Flexibility, scenario: Any, solver: str) -> Reference:
     return Reference(
         concept="nash" if solver == "nash" else solver,
         solver=solver,
-        profile=profile_of(path),
+        profile=profile_of(path.labels, path.split),
         payoffs=path.payoffs,
         welfare=path.welfare,
         certificate=_certificate(game, path, solver, bound, started),
@@ -76,18 +91,14 @@ def solve(game: Flexibility, scenario: Any, solver: str) -> Reference:
 
 @dataclass(frozen=True)
 class Bound:
-    """What no play exceeds: value f64[B], m-EUR, and what vouches for it."""
+    """What no play exceeds: value f64[B], what vouches for it, and of what measure of the path."""
 
     value: FloatArray
     status: str
+    measure: str | None = None  # None: welfare, m-EUR
 
 
 Plan = tuple[Callable[[Any], Chosen], Bound | None]
-
-
-def profile_of(path: Path) -> FloatArray:
-    """f64[B, T, n, 3]: labels from 1, as in eq. (6), and the share offered to the DSO."""
-    return np.concatenate([path.labels + 1.0, path.split[..., None]], axis=-1)
 
 
 def _certificate(
@@ -102,11 +113,12 @@ def _certificate(
         tolerance = TOLERANCE * float(scale.mean())
         seconds = perf_counter() - started
         return Certificate(searched, primal, primal + gap, gap, tolerance, seconds)
-    none = np.full(path.welfare.shape, np.inf)
-    dual, status = (none, "heuristic") if bound is None else (bound.value, bound.status)
-    gap = np.maximum(dual - path.welfare, 0.0)
-    tolerance = TOLERANCE * float(np.abs(path.welfare).mean()) + 1e-300
-    return Certificate(status, path.welfare, dual, gap, tolerance, perf_counter() - started)
+    assert bound is not None
+    primal = path.welfare if bound.measure is None else path.measures[bound.measure]
+    gap = np.maximum(bound.value - primal, 0.0)
+    tolerance = TOLERANCE * float(np.abs(primal).mean()) + 1e-300
+    seconds = perf_counter() - started
+    return Certificate(bound.status, primal, bound.value, gap, tolerance, seconds)
 
 
 # ----- equilibria -----
@@ -141,10 +153,11 @@ def respond(
     rules, options = game.rules, split_options(game)
     stage, allowed = game.stage(scenario, state), may_revise(scenario, state)
     cost = change_cost(game, scenario, state)
+    attempts, sweeps = (RESTARTS, SWEEPS) if game.n_agents <= FEW else (0, SWEEPS_OF_MANY)
     best_labels, best_split = labels.copy(), split.copy()
     least = np.full(len(state.t), np.inf)  # gain that is left, as a share of the payoffs
     open_rows = np.arange(len(state.t))
-    for attempt in range(1 + RESTARTS):
+    for attempt in range(1 + attempts):
         here, before = take(stage, open_rows), state.labels[open_rows]
         seeds = hashed(scenario.seed, ORDER, state.t.astype(np.uint64))
         seeds = hashed(seeds, ORDER, np.full(len(seeds), attempt, dtype=np.uint64))[open_rows]
@@ -152,7 +165,7 @@ def respond(
         if attempt > 0:
             start = _random_start(game, seeds, allowed[open_rows], before)
         given = {"may_revise": allowed[open_rows], "cost": cost[open_rows], "previous": before}
-        found = dynamics(rules, here, *start, options, seeds, **given)
+        found = dynamics(rules, here, *start, options, seeds, max_sweeps=sweeps, **given)
         left = best_responses(rules, here, found.labels, found.split, options, **given)
         scale = np.maximum(np.abs(left.achieved).sum(axis=1), 1e-300)
         share = (left.achieved - left.value).sum(axis=1) / scale
@@ -181,8 +194,9 @@ def _random_start(
 
 
 def _welfare(game: Flexibility, scenario: Any, solver: str) -> Plan:
-    """The best day: exact for few players; for many the best hours and a certified bound."""
-    if game.n_agents <= ENUMERATED:
+    """The best day: exact for few players; else the best hours that were found and a bound."""
+    foreseen = is_foreseen(game, scenario)
+    if game.n_agents <= ENUMERATED and foreseen:
         plan = day.best_day(
             game.rules,
             lambda t: stage_at(game, scenario, t),
@@ -190,29 +204,64 @@ def _welfare(game: Flexibility, scenario: Any, solver: str) -> Plan:
             scenario.may_revise,
             label_cost(game, scenario),
         )
-        profile = np.concatenate([plan.labels + 1.0, plan.split[..., None]], axis=-1)
-        status = "exact" if not game.is_continuous else "heuristic"
-        return replay(profile), Bound(plan.welfare, status)
-    bound = Bound(day_bound(game, scenario), "certified")
-    return _hour_by_hour(game, scenario, _strongest(game)), bound
+        return _planned(game, scenario, plan)
+    if game.n_agents <= PROGRAMMED and foreseen and not has_cap(game):
+        return _programmed(game, scenario)
+    found = _best_of(game, scenario, _annealed(game, scenario))
+    return found, Bound(welfare_bound(game, scenario), "certified")
 
 
-def day_bound(game: Flexibility, scenario: Any) -> FloatArray:
-    """f64[B], m-EUR: no play of the day has more welfare, whoever may revise and at any cost."""
-    return np.sum(
-        [upper_bound(game.rules, stage_at(game, scenario, t)) for t in range(game.horizon)], axis=0
-    )
+def _planned(game: Flexibility, scenario: Any, plan: day.Plan) -> Plan:
+    """A plan for the day as a reference, exact where no other splits can be better."""
+    profile = profile_of(plan.labels, plan.split)
+    proven = splits_suffice(game, scenario) & is_foreseen(game, scenario)
+    if proven.all():
+        return replay(profile), Bound(plan.welfare, "exact")
+    bound = np.where(proven, plan.welfare, welfare_bound(game, scenario))
+    return replay(profile), Bound(bound, "certified")
+
+
+def _programmed(game: Flexibility, scenario: Any) -> Plan:
+    """The sum of the best hours bounds the day; it is reached where everybody may revise for free.
+
+    Elsewhere annealing keeps to who may revise.
+    """
+    hours, bound = [], np.zeros(len(scenario.seed))
+    for t in range(game.horizon):
+        stage = stage_at(game, scenario, t)
+        found, proven = exact_program(game.rules, stage), vertex_proof(game.rules, stage)
+        hours.append(profile_of(found.labels, found.split))
+        bound += found.welfare
+        if not proven.all():
+            bound += np.where(
+                proven, 0.0, upper_bound(game.rules, stage, PRECISION) - found.welfare
+            )
+    tries = [replay(np.stack(hours, axis=1))]
+    if game.switching_cost > 0.0 or not scenario.may_revise.all():
+        tries += _annealed(game, scenario)
+    return _best_of(game, scenario, tries), Bound(bound, "certified")
+
+
+def _best_of(
+    game: Flexibility, scenario: Any, tries: Sequence[Callable[[Any], Chosen]]
+) -> Callable[[Any], Chosen]:
+    """In each copy the play with the largest welfare of the day."""
+    profiles, welfare = zip(*(outline(game, scenario, choose) for choose in tries), strict=True)
+    best = np.argmax(welfare, axis=0)
+    return replay(np.stack(profiles)[best, np.arange(len(best))])
 
 
 def compared(game: Flexibility) -> list[str]:
     """Shown beside every policy in a score: the optimum, searches, dynamics, simple structures."""
-    wanted = ("welfare", "fixed", "best-response", "annealing", "hyde-df", "grand-half")
-    offered = [name for name in wanted if name in solvers(game)]
-    return [*offered, "independent-half"]
+    names = ["welfare", "fixed", "best-response", "hyde-df", "grand-half", "independent-half"]
+    return [name for name in names if name in solvers(game)]
 
 
 def response_to_nothing(game: Flexibility, scenario: Any) -> FloatArray:
-    """f64[B, T, n, 3]: best responses to everybody else alone, half of its volume at each level."""
+    """f64[B, T, n, 3]: what pays most if everybody else is alone, half of its volume at each level.
+
+    In own utility, whatever the rewards are.
+    """
     alone = game.initial(scenario)
     hours = []
     for t in range(game.horizon):
@@ -223,31 +272,41 @@ def response_to_nothing(game: Flexibility, scenario: Any) -> FloatArray:
             alone.split,
             split_options(game),
         )
-        hours.append(np.concatenate([best.labels + 1.0, best.split[..., None]], axis=-1))
+        hours.append(profile_of(best.labels, best.split))
     return np.stack(hours, axis=1)
 
 
-def _strongest(game: Flexibility) -> str:
-    return "program" if game.n_agents <= PROGRAMMED and not has_cap(game) else "annealing"
+def _best(game: Flexibility, scenario: Any) -> Bound:
+    """What every other play is compared with: the optimum of few players, else a bound on it."""
+    from nashgrid.baselines import solve as solve_cached
+
+    return Bound(solve_cached(game, scenario, "welfare").certificate.dual, "certified")
 
 
 def _fixed(game: Flexibility, scenario: Any, solver: str) -> Plan:
     plan = day.best_fixed(
         game.rules, lambda t: stage_at(game, scenario, t), split_options(game), game.horizon
     )
-    profile = np.concatenate([plan.labels + 1.0, plan.split[..., None]], axis=-1)
-    return replay(profile), Bound(plan.welfare, "exact")
+    return _planned(game, scenario, plan)
 
 
 def _egalitarian(game: Flexibility, scenario: Any, solver: str) -> Plan:
-    found = enumerated(
-        game.rules,
-        stage_at(game, scenario, 0),
-        split_options(game),
-        criterion="egalitarian",
-        alone=scenario.alone,
-    )
-    return lambda state: (found.labels, found.split), None
+    """Every hour the largest of the smallest shares; their mean is what no day exceeds."""
+    hours, best = [], []
+    for t in range(game.horizon):
+        found = enumerated(
+            game.rules,
+            stage_at(game, scenario, t),
+            split_options(game),
+            criterion="egalitarian",
+            alone=scenario.alone,
+        )
+        hours.append(profile_of(found.labels, found.split))
+        best.append(found.welfare)
+    bound, status = np.mean(best, axis=0), "exact" if game.horizon == 1 else "certified"
+    if game.is_continuous or not is_foreseen(game, scenario):
+        bound, status = np.full(bound.shape, np.inf), "heuristic"
+    return replay(np.stack(hours, axis=1)), Bound(bound, status, "egalitarian")
 
 
 def _fixed_split(game: Flexibility, scenario: Any, solver: str) -> Plan:
@@ -260,29 +319,53 @@ def _fixed_split(game: Flexibility, scenario: Any, solver: str) -> Plan:
         labels = np.broadcast_to(own[None, :, None], (copies, n, 2)).copy()
         return labels, np.full((copies, n), SPLITS[split])
 
-    return choose, Bound(day_bound(game, scenario), "certified")
+    return choose, _best(game, scenario)
 
 
 # ----- heuristics -----
 
 
 def _heuristic(game: Flexibility, scenario: Any, solver: str) -> Plan:
-    bound = Bound(day_bound(game, scenario), "certified")
-    return _hour_by_hour(game, scenario, solver), bound
+    if solver == "annealing":
+        choose = _best_of(game, scenario, _annealed(game, scenario))
+    else:  # as in the paper: one structure for the day
+        labels, split = search.hour(
+            solver, game.rules, day_stage(game, scenario), _first_seeds(scenario)
+        )
+        options = split_options(game)
+        nearest = np.abs(split[..., None] - options).argmin(axis=-1)  # what can be played
+        choose = _always(labels, split if game.is_continuous else options[nearest])
+    return choose, _best(game, scenario)
 
 
-def _hour_by_hour(game: Flexibility, scenario: Any, solver: str) -> Callable[[Any], Chosen]:
-    """Every hour solved on its own; who may not revise keeps its labels whatever was found."""
-    from nashgrid.baselines.flexibility import search
+def _always(labels: NDArray[np.int64], split: FloatArray) -> Callable[[Any], Chosen]:
+    return lambda state: (labels, split)
 
-    def choose(state: Any) -> Chosen:
-        stage = game.stage(scenario, state)
-        if solver == "program":
-            found = exact_program(game.rules, stage)
-            return found.labels, found.split
-        return search.hour(solver, game.rules, stage, hashed(scenario.seed, START, state.t))
 
-    return choose
+def _first_seeds(scenario: Any) -> SeedArray:
+    return hashed(scenario.seed, START, np.zeros(len(scenario.seed), dtype=np.uint64))
+
+
+def _annealed(game: Flexibility, scenario: Any) -> list[Callable[[Any], Chosen]]:
+    """Structures that follow the hours as far as players may revise and it pays within the hour.
+
+    They start from the best that is found for the first hour, or for the day as a whole.
+    """
+
+    def chain(first: Any) -> Callable[[Any], Chosen]:
+        def choose(state: Any) -> Chosen:
+            stage, seeds = game.stage(scenario, state), hashed(scenario.seed, START, state.t)
+            labels, split = first if (state.t == 0).all() else (state.labels, state.split)
+            allowed, cost = may_revise(scenario, state), change_cost(game, scenario, state)
+            return search.follow(game.rules, stage, seeds, labels, split, allowed, cost)
+
+        return choose
+
+    whole = [stage_at(game, scenario, 0)]
+    if game.horizon > 1:
+        whole.append(day_stage(game, scenario))
+    seeds = _first_seeds(scenario)
+    return [chain(search.hour("annealing", game.rules, stage, seeds)) for stage in whole]
 
 
 _PLANS: dict[str, Callable[[Flexibility, Any, str], Plan]] = {
@@ -301,7 +384,7 @@ class StageNash:
     def __call__(self, game: Game, scenario: Any, state: Any, observation: Any) -> Actions:
         assert isinstance(game, Flexibility)
         labels, split = respond(game, scenario, state, state.labels, state.split)
-        return game.action(scenario, np.concatenate([labels + 1.0, split[..., None]], axis=-1))
+        return game.action(scenario, profile_of(labels, split))
 
 
 @dataclass(frozen=True)

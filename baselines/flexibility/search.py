@@ -7,12 +7,14 @@ from numpy.typing import NDArray
 
 from nashgrid.baselines.flexibility import annealing, differential_evolution
 from nashgrid.baselines.flexibility.differential_evolution import Evolution
-from nashgrid.envs.core.contract import FloatArray, SeedArray
+from nashgrid.envs.core.contract import BoolArray, FloatArray, SeedArray
 from nashgrid.envs.core.errors import unknown
 from nashgrid.envs.flexibility.stage import Rules, Stage
 
 HEURISTICS = ("annealing", "hyde-df", "hyde", "de")
 FEW = 40  # players
+MOVES = (50_000, 1_000_000)  # of annealing, for few and for many players
+LATER_MOVES = (1500, 800)  # for each player, in hours that start from good structures
 
 
 def parameters(rule: str, players: int, generations: int | None = None) -> Evolution:
@@ -40,11 +42,28 @@ def hour(
         raise ValueError(unknown("heuristic", solver, HEURISTICS))
     players = stage.volume_kwh.shape[1]
     if solver == "annealing":
-        moves = (50_000 if players <= FEW else 1_000_000) if effort is None else effort
+        moves = MOVES[players > FEW] if effort is None else effort
         found = annealing.search(rules, stage, seeds, moves)
         return found.labels, found.split
     settings = parameters(solver, players, effort)
     runs = differential_evolution.start(rules, stage, settings, seeds)
     runs = differential_evolution.evolve(rules, stage, settings, runs, every=settings.generations)
     found = differential_evolution.best_found(rules, stage, runs)
+    return found.labels, found.split
+
+
+def follow(
+    rules: Rules,
+    stage: Stage,
+    seeds: SeedArray,
+    labels: NDArray[np.int64],
+    split: FloatArray,
+    may_change: BoolArray,
+    cost: FloatArray,
+) -> tuple[NDArray[np.int64], FloatArray]:
+    """Annealing that goes on from given structures; see ``annealing.improve``."""
+    players = stage.volume_kwh.shape[1]
+    moves = players * LATER_MOVES[players > FEW]
+    split = np.rint(split)
+    found = annealing.improve(rules, stage, seeds, labels, split, may_change, cost, moves)
     return found.labels, found.split

@@ -199,7 +199,11 @@ def check_idle_actions_are_ignored(game: Game, copies: int = 4) -> None:
 
 
 def check_quantities(game: Game, copies: int = 4) -> None:
-    """``action`` gives actions that play a quantity, in games whose actions have a unit."""
+    """``action`` undoes ``quantity``, in games whose actions have a unit.
+
+    The actions come back as far as they differ in what they play: many actions of a box can be one
+    choice.
+    """
     scenario = game.draw(np.arange(copies, dtype=np.uint64))
     actions = random_actions(game, copies, 7)
     try:
@@ -209,7 +213,8 @@ def check_quantities(game: Game, copies: int = 4) -> None:
     assert quantity.shape == (copies, game.n_agents, game.action_size), "quantity"
     assert quantity.dtype == np.float64, "quantity"
     again = game.quantity(scenario, game.action(scenario, quantity))
-    np.testing.assert_allclose(again, quantity, rtol=1e-9, atol=1e-9, err_msg="action plays it")
+    what = "action undoes quantity"
+    np.testing.assert_allclose(again, quantity, rtol=1e-9, atol=1e-9, err_msg=what)
 
 
 def check_fresh_arrays(game: Game, copies: int = 4) -> None:

@@ -132,8 +132,7 @@ class Flexibility(Game):
             },
         ),
         "switching": Preset(
-            "four equal players; in each hour two of them are flexible and one buyer buys, half of "
-            "the time at twice the price: coalitions that never change lose 5 % or more",
+            "four players flexible in turn, buyers who buy in turn: fixed coalitions lose 5 %",
             {
                 "volume_kwh": (4.0, 4.0, 4.0, 4.0),
                 "volume_spread": 0.2,
@@ -146,8 +145,7 @@ class Flexibility(Game):
             },
         ),
         "network": Preset(
-            "360 players on a suburban low-voltage network whose transformer binds in the evening: "
-            "what is saved in one hour is made up for in the next",
+            "360 players on a suburban network whose transformer binds in the evening",
             {
                 "players": tuple(
                     (t.name, count) for t, count in zip(TABLE_1, (100, 100, 100, 60), strict=True)

@@ -25,9 +25,8 @@ from nashgrid.envs.flexibility.stage import Stage, static_stage
 
 def flex4() -> Stage:
     """One hour that stands for a day, 4 players."""
-    return static_stage(
-        np.array([FITTED_VOLUME_KWH]), np.array(FITTED_PRICE).T[None], np.arange(4)[None]
-    )
+    price = np.array(FITTED_PRICE).T[None]
+    return static_stage(np.array([FITTED_VOLUME_KWH]), price.copy(), np.arange(4)[None])
 
 
 def flex4h() -> Stage:
