@@ -42,10 +42,12 @@ costs `switching_cost` times what the player earns alone in a mean hour.
 | box | Box(-1, 1, (3,)) | eq. (6), mapped linearly from [-1, 1] | linear, -1 is all to the TSO |
 | relative | MultiDiscrete([K+1, K+1, m]) | 0 stay, 1..K-1 join that candidate, K alone | as first |
 
-m = `splits`, K = `candidates`. The coalition of candidate j is that of another player, drawn anew
-for every player and hour, the same at every visit. Those who go alone keep their label if nobody
-else keeps or joins it; the others take the lowest labels that nobody keeps or joins, in the order
-of players. The action mask allows those who may not revise only what they have.
+m = `splits`, K = `candidates`. In physical units, as in the profile of a reference, an action is
+(DSO coalition, TSO coalition, split), coalitions counted from 1 as in eq. (6). The coalition of
+candidate j is that of another player, drawn anew for every player and hour, the same at every
+visit. Those who go alone keep their label if nobody else keeps or joins it; the others take the
+lowest labels that nobody keeps or joins, in the order of players. The action mask allows those who
+may not revise only what they have.
 
 **Observation.** Every number is mapped linearly from its range to [-1, 1]; `game.features` lists
 them. F = `forecast` hours ahead are shown, T rounds, levels and hours in order.

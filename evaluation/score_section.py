@@ -36,8 +36,9 @@ def headline(result: Mapping[str, Any]) -> str:
     words = (
         f"On {solved} held-out scenarios, deviating {where}from the learned policy would gain "
         f"<strong>{number(best['nash_conv']['mean'])} {unit}</strong>, summed over the agents: a "
-        f"{nash_conv_name(result)} of <strong>{percent(best['percent']['mean'])}</strong> of the equilibrium "
-        f"payoffs (95 % interval over scenarios {percent(best['percent']['low'], '')} to "
+        f"{nash_conv_name(result)} of <strong>{percent(best['percent']['mean'])}</strong> of the "
+        "equilibrium payoffs (95 % interval over scenarios "
+        f"{percent(best['percent']['low'], '')} to "
         f"{percent(best['percent']['high'])}; one training seed){share}. As executed, with its "
         f"exploration noise: {percent(executed['percent']['mean'])}."
     )

@@ -16,7 +16,7 @@ from nashgrid.envs.flexibility import pictures
 from nashgrid.envs.flexibility.draw import PROFILE
 from nashgrid.envs.flexibility.dynamics import CANDIDATES
 from nashgrid.envs.flexibility.players import TABLE_1, load_profiles_kw
-from nashgrid.envs.flexibility.stage import diversity_of, play_stage
+from nashgrid.envs.flexibility.stage import Rules, diversity_of, play_stage, static_stage
 from nashgrid.testing import check_game, check_views
 
 ID = "flexibility-v0"
@@ -509,6 +509,21 @@ def test_caps_serve_the_cheapest_coalitions_first():
     assert step.metrics["delivered_share"][0] == pytest.approx(0.4)
 
 
+@pytest.mark.parametrize("price", [0.17, 0.21, 0.23])
+def test_coalitions_of_equal_prices_are_served_in_proportion(price):
+    # sums of M y over sums of y differ in their last bits, coalition by coalition
+    rng = np.random.default_rng(3)
+    stage = static_stage(
+        rng.uniform(0.1, 3.0, (64, 5)), np.full((64, 5, 2), price), np.zeros((64, 5), np.int64)
+    )
+    stage = replace(stage, cap_kwh=0.25 * stage.volume_kwh.sum(axis=1, keepdims=True).repeat(2, 1))
+    labels, split = rng.integers(0, 5, (64, 5, 2)), rng.uniform(0.4, 0.6, (64, 5))
+    played = play_stage(Rules(terms.diversity("none"), 5), stage, labels, split)
+    offered = np.stack([stage.volume_kwh * x for x in (split, 1.0 - split)], axis=-1)
+    share = (stage.cap_kwh / offered.sum(axis=1)).clip(max=1.0)
+    np.testing.assert_allclose(played.served, share[:, None].repeat(5, 1), rtol=1e-9)
+
+
 def test_common_rewards_are_common():
     actions = None
     for reward in ("individual", "relative", "social", "egalitarian"):
@@ -527,7 +542,7 @@ def test_common_rewards_are_common():
             "egalitarian": (net / scenario.alone).min(axis=1)[:, None],
         }[reward]
         np.testing.assert_allclose(step.rewards, np.broadcast_to(wanted, (6, 4)), rtol=1e-12)
-        assert game.payoff_unit == ("m-EUR" if reward == "individual" else "1")
+        assert game.payoff_unit == ("m-EUR" if reward == "individual" else "x alone")
 
 
 def test_price_spikes_hit_all_prices_of_a_level_and_hour():
@@ -575,6 +590,10 @@ def test_a_diversity_of_ones_own_is_played_and_seen(monkeypatch):
     column = [f.name for f in game.features].index("own_dso_diversity")
     seen = game.physical(game.observe(scenario, step.state))
     assert (seen[0, :, column] == 1.0).all()
+    terms.register_diversity("thrice", lambda members: 3.0 * loners(members), 3.0)
+    wide = nashgrid.game(ID, "table-1", hours=1, diversity="thrice")
+    seen = wide.physical(wide.observe(scenario, step.state))
+    np.testing.assert_allclose(seen[0, :, column], 3.0, rtol=1e-6)
     many = (("house_1", 13),)
     with pytest.raises(InvalidArguments, match="at most 12 players"):
         nashgrid.game(ID, players=many, diversity="pairs")
@@ -685,6 +704,7 @@ def test_single_copies_take_any_whole_numbers():
         ({"volume_kwh": (1.0, None, 1.0, 1.0)}, "volume_kwh[1] = None is not a number"),
         ({"volume_kwh": ((1.0,) * 23, 1.0, 1.0, 1.0)}, "volume_kwh[0] has 23 entries, 24"),
         ({"volume_kwh": (float("nan"), 1.0, 1.0, 1.0)}, "not a finite number"),
+        ({"volume_kwh": (1e300, 1.0, 1.0, 1.0)}, "volume_kwh[0] = 1e+300 is out of range"),
         ({"volume_kwh": 3.0}, "is not a list with an entry for each of 4 players"),
         ({"volume_spread": 1.5}, "volume_spread"),
         ({"price_dso": (0.5, 0.2, 0.18, 0.26)}, "outside the price range of house_1"),
@@ -695,6 +715,10 @@ def test_single_copies_take_any_whole_numbers():
         ({"prices": "weekly"}, "prices 'weekly' is unknown"),
         ({"price_spikes": (2.0, 2.0)}, "probability 2.0"),
         ({"price_spikes": (0.5, 0.0)}, "factor 0.0"),
+        (
+            {"timetable": "pairs", "profile": "flat", "price_spikes": 0.5},
+            "price_spikes = 0.5 is not a list",
+        ),
         ({"cap_dso": -0.1}, "cap_dso = -0.1"),
         ({"cap_tso": (0.1, 0.2)}, "cap_tso has 2 entries, 24 are needed"),
         ({"coalitions": 5}, "coalitions = 5 exceeds the 4 players"),

@@ -214,6 +214,20 @@ def test_players_without_volume_and_hours_without_any_are_solved():
     np.testing.assert_array_equal(found.utility[stage.volume_kwh == 0.0], 0.0)
 
 
+def test_players_without_volume_do_not_hold_the_egalitarian_optimum_down():
+    stage = random_stage(5, 1, 3)
+    stage.volume_kwh[:, 2] = 0.0
+    rules, splits = Rules(diversity("stdr"), 3), (0.0, 0.5, 1.0)
+    worth = alone(rules, stage)
+    found = enumeration.optimum(rules, stage, splits, "egalitarian", worth)
+    labels, split = every_profile(3, 3, splits)
+    many = repeat_hours(stage, len(labels))
+    utility = play_stage(rules, many, labels, split).utility.sum(axis=-1)
+    best = (utility[:, :2] / worth[:, :2]).min(axis=1).max()
+    assert best > 1.5
+    np.testing.assert_allclose(found.welfare, best, rtol=1e-12)
+
+
 def test_enumeration_refuses_too_many_players():
     with pytest.raises(ValueError, match="9 players with 5 splits are too many"):
         enumeration.optimum(Rules(diversity("stdr"), 9), random_stage(0, 1, 9), GRID_5)
@@ -356,6 +370,11 @@ def test_bound_of_360_players_is_near_the_best_known(name):
     assert 200968.0 <= bound <= 200968.1 * 1.0001  # annealing reaches 200968.1
 
 
+def test_where_only_diversity_pays_and_there_is_none_the_bound_is_zero():
+    rules = Rules(diversity("none"), 3, weights=(0.0, 0.0, 1.0))
+    np.testing.assert_array_equal(upper_bound(rules, random_stage(2, 2, 3)), 0.0)
+
+
 def test_a_cap_lowers_the_bound():
     stage = flex360(0)
     capped = replace(stage, cap_kwh=np.array([[100.0, 50.0]]))
@@ -407,6 +426,18 @@ def test_best_responses_to_the_published_structure(name, gains):
     split = np.array([[1.0, 0.0, 0.0, 0.0]])
     found = best_responses(Rules(diversity(name), 4), flex4(), labels, split, GRID_21)
     np.testing.assert_allclose((found.achieved - found.value)[0], gains, atol=0.05)
+
+
+def test_payoffs_of_best_responses_are_those_of_the_game_where_prices_are_equal():
+    stage = random_stage(9, 64, 5)
+    cap = 0.25 * stage.volume_kwh.sum(axis=1, keepdims=True).repeat(2, axis=1)
+    stage = replace(stage, price=np.full((64, 5, 2), 0.21), cap_kwh=cap)
+    rng = np.random.default_rng(9)
+    labels, split = rng.integers(0, 5, (64, 5, 2)), rng.uniform(0.2, 0.8, (64, 5))
+    rules = Rules(diversity("none"), 5)
+    found = best_responses(rules, stage, labels, split, (0.0, 1.0))
+    played = play_stage(rules, stage, labels, split).utility.sum(axis=-1)
+    np.testing.assert_allclose(found.value, played, rtol=1e-9)
 
 
 def test_who_gains_nothing_stays():

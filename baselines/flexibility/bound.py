@@ -329,7 +329,7 @@ def _propose(hour: _Hour, box: Box, groups: NDArray[np.int64]) -> tuple[float, _
     matrix = coo_array(entries, shape=(fewest + 2, column)).tocsr()
     level, at, size = (np.array(a) for a in zip(*members, strict=True))
     sizes = coo_array((size, (level, at)), shape=(2, column)).tocsr()
-    scale = float(max(np.abs(w).max() for w in worth))
+    scale = float(max(np.abs(w).max() for w in worth)) or 1.0  # nothing may be worth anything
     found = linprog(
         -np.concatenate(worth) / scale,
         A_ub=matrix,

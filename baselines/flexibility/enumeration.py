@@ -400,9 +400,9 @@ def _egalitarian_kernel(volume, price, cap, diversity, options, rows, blocks, we
 
 @njit(inline="always")
 def _worst(first, second, inverse):
-    """Smallest ratio; a player with nothing alone (inverse = inf) counts as 1."""
+    """Smallest ratio; a player with nothing alone (inverse = inf) does not count."""
     worst = np.inf
     for i in range(len(first)):
-        ratio = (first[i] + second[i]) * inverse[i] if inverse[i] < np.inf else 1.0
-        worst = min(worst, ratio)
+        if inverse[i] < np.inf:
+            worst = min(worst, (first[i] + second[i]) * inverse[i])
     return worst

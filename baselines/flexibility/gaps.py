@@ -19,6 +19,7 @@ from nashgrid.envs.flexibility.dynamics import Flexibility
 
 DEVIATING_SEATS = 4  # of a day whose gain is searched for, where there are many players
 EXACT = "exact"
+BEYOND = "exact over all coalitions, of which an action reaches few: overstated"
 SEARCHED = "searched on a grid of splits, a lower bound"
 EX_POST = "exact against the draws of the others, which no deviator knows: overstated"
 
@@ -35,7 +36,7 @@ def best_response(game: Flexibility, scenario: Any, actions: NDArray[Any]) -> Be
     value, achieved = best.value, best.achieved
     bound = np.maximum(reward_bound(game, scenario), achieved) if game.is_continuous else achieved
     quantity = np.concatenate([best.labels + 1.0, best.split[..., None]], axis=-1)
-    label = SEARCHED if game.is_continuous else EXACT
+    label = _label(game)
     failed = scenario.ac_failed.any(axis=1)
     return BestResponse(value, achieved, bound, quantity, label, failed)
 
@@ -132,6 +133,12 @@ def _against(
     return deviate
 
 
+def _label(game: Flexibility) -> str:
+    if game.encoding == "relative":
+        return BEYOND
+    return SEARCHED if game.is_continuous else EXACT
+
+
 def _gap(
     game: Flexibility, scenario: Any, path: Path, choose: Callable[[Any], Chosen] | None
 ) -> PolicyGap:
@@ -145,5 +152,5 @@ def _gap(
             gain += np.maximum(better[:, seat] - path.payoffs[:, seat], 0.0)
         details["day_gain"] = gain
         details["day_gain_bound"] = (reward_bound(game, scenario) - path.payoffs).sum(axis=1)
-    label = SEARCHED if game.is_continuous else EXACT
+    label = _label(game)
     return PolicyGap(path.payoffs, achieved, bound, label, path.failed, details, "stage")

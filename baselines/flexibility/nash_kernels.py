@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit
 
 from nashgrid.envs.core.random_kernels import hash64, to_unit
-from nashgrid.envs.flexibility.kernels import TINY_KWH, moment_diversity
+from nashgrid.envs.flexibility.kernels import SAME_PRICE, TINY_KWH, moment_diversity
 
 SUBSETS = -1  # kind of diversity: from a table of all subsets instead of moments
 GAIN = 1e-12  # a move must add this share of the own payoff
@@ -140,9 +140,9 @@ def _share_served(sums, own, price, volume, cap):
     for c in range(len(sums)):
         if c != own and sums[c, VOLUME] > TINY_KWH:
             other = sums[c, REVENUE] / sums[c, VOLUME]
-            if other < price:
+            if other * (1.0 + SAME_PRICE) < price:
                 cheaper += sums[c, VOLUME]
-            elif other == price:
+            elif other <= price * (1.0 + SAME_PRICE):
                 equal += sums[c, VOLUME]
     return min(1.0, max(cap - cheaper, 0.0) / equal)
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from nashgrid.envs.flexibility.dynamics import Flexibility
 
 MOST_PLAYERS = 10_000
+MOST_KWH = 1e9  # of a player
 SLOTS = 12  # most players whose coalitions are all seen; also of diversity terms of one's own
 _OPTIONS = {
     "hours": (24, 1),
@@ -38,7 +39,9 @@ def check(game: Flexibility) -> None:
     hours = game.hours if game.hours in (1, 24) else None
     _prices(found, game, players, hours)
     if game.volume_kwh is not None and players is not None and hours is not None:
-        _per_player(found, "volume_kwh", game.volume_kwh, len(players), hours, low=0.0)
+        _per_player(
+            found, "volume_kwh", game.volume_kwh, len(players), hours, low=0.0, high=MOST_KWH
+        )
     found.number("volume_spread", game.volume_spread, 0.0, 1.0)
     for name in ("cap_dso", "cap_tso"):
         if getattr(game, name) is not None and hours is not None:
@@ -88,7 +91,7 @@ def _pairs(found: Problems, game: Flexibility, players: tuple[int, ...] | None) 
         found.add("timetable = 'pairs' is made for 4 players and 24 hours")
     if game.profile != "flat" or game.availability != 1.0:
         found.add("timetable = 'pairs' sets the hours: give profile = 'flat', no availability")
-    if game.price_spikes[:1] != (0.5,):
+    if isinstance(game.price_spikes, tuple) and game.price_spikes[:1] != (0.5,):
         found.add(
             f"price_spikes = {game.price_spikes}: with timetable = 'pairs' half of the hours are "
             "spikes (allowed: probability 0.5; factor 1 for none)"

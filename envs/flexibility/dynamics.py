@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache, cached_property
+from itertools import product
 from typing import Any, Literal
 
 import numpy as np
@@ -215,7 +216,7 @@ class Flexibility(Game):
 
     @property
     def payoff_unit(self) -> str:  # type: ignore[override]
-        return "m-EUR" if self.reward == "individual" else "1"
+        return "m-EUR" if self.reward == "individual" else "x alone"
 
     @cached_property
     def payoff_scale(self) -> float:  # type: ignore[override]
@@ -361,12 +362,12 @@ class Flexibility(Game):
         """
         n = self.n_agents
         apart = np.abs(quantity[..., 2] - reference[..., 2]).mean(axis=-1)  # f64[B, T]
-        for level in range(2):
+        for t, level in product(range(quantity.shape[1]), range(2)):  # n x n at a time fill memory
             ours, theirs = (
-                q[..., :, None, level] == q[..., None, :, level] for q in (quantity, reference)
+                q[:, t, :, None, level] == q[:, t, None, :, level] for q in (quantity, reference)
             )
             pairs = (ours != theirs).sum(axis=(-2, -1)) / max(n * (n - 1), 1)
-            apart = np.maximum(apart, pairs)
+            apart[:, t] = np.maximum(apart[:, t], pairs)
         found: FloatArray = apart.mean(axis=-1)
         return found
 

@@ -6,6 +6,7 @@ import numpy as np
 from numba import njit
 
 TINY_KWH = 1e-12
+SAME_PRICE = 1e-10  # relative: coalitions of equal prices differ by the rounding of their means
 NONE, TABLE, STDR, DISTINCT, SPREAD = 0, 1, 2, 3, 4  # kinds of ``moment_diversity``
 
 
@@ -117,7 +118,8 @@ def serve(price, volume, k, cap, served, order):
     left, first = cap, 0
     while first < count:
         last, block = first, 0.0
-        while last < count and price[order[last]] == price[order[first]]:
+        highest = price[order[first]] * (1.0 + SAME_PRICE)
+        while last < count and price[order[last]] <= highest:
             block += volume[order[last]]
             last += 1
         share = min(1.0, max(left, 0.0) / block)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from nashgrid.envs.core.contract import Feature
 from nashgrid.envs.flexibility.arguments import SLOTS, price_ranges, types_of
+from nashgrid.envs.flexibility.diversity import diversity
 from nashgrid.envs.flexibility.payoffs import LEVELS
 from nashgrid.envs.flexibility.players import TABLE_1
 
@@ -40,7 +41,8 @@ def features(game: Flexibility) -> tuple[Feature, ...]:
     ahead = range(hours_ahead(game) + 1)
     peak = _peak(game)
     w = game.weights
-    most = 1.5 * peak * sum(w) / (w[0] + w[1] / game.n_agents) if w[0] + w[1] > 0.0 else 1.0
+    best = w[0] + w[1] + w[2] * _most_diverse(game)
+    most = 1.5 * peak * best / (w[0] + w[1] / game.n_agents) if w[0] + w[1] > 0.0 else 1.0
     most *= max(game.price_spikes[1], 1.0) if game.price_spikes[0] > 0.0 else 1.0
     out = [_share("delivered", "fraction of this hour's offers that the network delivers")]
     for level in LEVELS:
@@ -77,7 +79,7 @@ def features(game: Flexibility) -> tuple[Feature, ...]:
             _share(f"own_{level}_inverse_size", f"1 / members of {whose}"),
             Feature(f"own_{level}_price", 0.0, high, "EUR/kWh", f"price of {whose}"),
             _share(f"own_{level}_share", f"own share of the volume of {whose}"),
-            _share(f"own_{level}_diversity", f"diversity of {whose}"),
+            _diversity(game, f"own_{level}_diversity", f"diversity of {whose}"),
             _share(f"own_{level}_inverse_count", f"1 / coalitions at the {level.upper()}"),
         ]
     out += _others(game, low, high) if shows_slots(game) else _candidates(game, high)
@@ -130,7 +132,7 @@ def _candidates(game: Flexibility, high: float) -> list[Feature]:
             ]
             out += _members(f"{level}_{j}", whose)
             meaning = f"diversity of {whose}, oneself included"
-            out.append(_share(f"{level}_{j}_diversity", meaning))
+            out.append(_diversity(game, f"{level}_{j}_diversity", meaning))
     return out
 
 
@@ -154,6 +156,15 @@ def _peak(game: Flexibility) -> float:
         elif game.profile == "drawn":
             peaks.append(TABLE_1[t].load_range_kw[1] * 24.0 / TABLE_1[t].consumption_kwh)
     return max(peaks)
+
+
+def _most_diverse(game: Flexibility) -> float:
+    """At least 1, the highest of every preset; terms of one's own may reach further."""
+    return max(diversity(game.diversity).highest, 1.0)
+
+
+def _diversity(game: Flexibility, name: str, meaning: str) -> Feature:
+    return Feature(name, 0.0, _most_diverse(game), "1", meaning)
 
 
 def _is(name: str, meaning: str) -> Feature:

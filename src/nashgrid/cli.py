@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import reduce
 from operator import or_
 from pathlib import Path
+from textwrap import fill, indent
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import tyro
@@ -98,7 +99,8 @@ class Show:
         print((import_module(spec.page).__doc__ or "").strip())
         presets = [(f"  {name}", meaning) for name, meaning in spec.presets.items()]
         print(f"\nPresets (default: {type(game).default_preset})\n\n{columns(presets)}")
-        print(f"\nSolvers (the first is the default)\n\n  {', '.join(solvers(game))}")
+        names = fill(", ".join(solvers(game)), 98, break_on_hyphens=False)
+        print(f"\nSolvers (the first is the default)\n\n{indent(names, '  ')}")
         print(f"\nAction of each agent\n\n  {action_words(game)}")
         print(f"\nObservation of each agent, mapped to [-1, 1]\n\n{feature_table(game)}")
         print(f"\nInfos\n\n{metric_table(game)}")
