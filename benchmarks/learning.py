@@ -97,13 +97,14 @@ def page(results: dict[str, dict[str, Any]]) -> str:
         "",
         "Written by `python benchmarks/learning.py`; the numbers behind it are in",
         "`benchmarks/results`. NashConv is what all agents together could still gain by deviating,",
-        "in percent of the equilibrium payoffs, on 512 held-out scenarios: interquartile mean over",
-        "the training seeds, and the worst seed. *Executed* is the policy with its exploration",
-        "noise. The controls stand in every table; of them only the best constant is fitted.",
+        "in percent of the equilibrium payoffs, on held-out scenarios (512 unless said otherwise):",
+        "interquartile mean over the training seeds, and the worst seed. *Executed* is the policy",
+        "with its exploration noise. The controls stand in every table; of them only the best",
+        "constant is fitted.",
         "",
     ]
     for name, found in results.items():
-        unit = found["payoff_unit"]
+        unit = {"1": "x alone"}.get(found["payoff_unit"], found["payoff_unit"])
         policies = found["policies"]
         game = found["game"]
         lines += [
