@@ -87,6 +87,20 @@ def test_solve_prints_the_textbook_duopoly(capsys):
     assert "74.667" in text and "70.667" in text and "gap" in text
 
 
+def test_solve_prints_a_day_hour_by_hour(capsys):
+    # Table I, constant volumes: players 1, 2 and 3, 4 in pairs; players 1 and 4 sell to the DSO
+    solve = ["solve", "flexibility-v0", "--preset=table-1", "--solver=welfare", "--scenarios=1"]
+    assert main(solve) == 0
+    text = capsys.readouterr().out
+    assert "3813" in text and "exact" in text
+    hours = text[text.index("Round by round") :].splitlines()
+    rows = [line.split() for line in hours if line.split()[:1] and line.split()[0].isdigit()]
+    assert len(rows) == 24
+    labels = [row[1::3] for row in rows]
+    assert all(a == b != c == d for a, b, c, d in labels)
+    assert all([float(x) for x in row[3::3]] == [1.0, 0.0, 0.0, 1.0] for row in rows)
+
+
 def test_solve_takes_arguments_of_the_game(capsys):
     # firm_0 leads: (112, 52)
     args = ["solve", "oligopoly-v0", "--arguments.order", "sequential", "--scenarios=1", "--json"]
