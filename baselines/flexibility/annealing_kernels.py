@@ -5,8 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from nashgrid.envs.core import random_kernels
+from nashgrid.envs.core.cached_njit import cached_njit
 from nashgrid.envs.core.random import stream
 from nashgrid.envs.core.random_kernels import hash64, to_unit
+from nashgrid.envs.flexibility import kernels
 from nashgrid.envs.flexibility.kernels import SPREAD, TINY_KWH, moment_diversity, serve
 
 _MOVES = np.uint64(stream("flexibility.annealing"))
@@ -15,7 +18,7 @@ REFRESH = 1 << 13  # moves after which sums are formed anew: rounding must not a
 VOLUME, INCOME, SQUARES, SIZE, ACTIVE, Z1, Z2, VALUE, FIRST_TYPE = range(9)
 
 
-@njit(cache=True, nogil=True)
+@cached_njit(random_kernels, kernels)
 def construct(price, volume, types, n_types, k, labels, split):
     """Half of the players sell at each level, each beside one of another type that sells elsewhere.
 
@@ -107,7 +110,7 @@ def shift(stats, masks, level, c, i, sign, offer, price, types):
             row[SQUARES] = 0.0
 
 
-@njit(cache=True, nogil=True)
+@cached_njit(random_kernels, kernels)
 def level_welfare(stats, level, k, cap, weights, sums, share, order, scratch):
     """EUR of a level; ``sums`` f64[2, 3]: values, income and number of its coalitions."""
     value, income, count = sums[level, 0], sums[level, 1], sums[level, 2]
@@ -127,7 +130,7 @@ def level_welfare(stats, level, k, cap, weights, sums, share, order, scratch):
     return value + weights[1] * income / count
 
 
-@njit(cache=True, nogil=True)
+@cached_njit(random_kernels, kernels)
 def gather(
     labels, split, volume, price, types, kind, table, span, n_types, k, weights, stats, masks, sums
 ):
@@ -147,7 +150,7 @@ def gather(
             sums[level, 2] += 1.0 if row[SIZE] > 0.0 else 0.0
 
 
-@njit(cache=True, nogil=True)
+@cached_njit(random_kernels, kernels)
 def anneal(
     seed, moves, hot, cold, labels, split, may_change, fee, volume, price, types, cap, kind, table,
     span, n_types, k, weights,
@@ -293,7 +296,7 @@ def anneal(
     split[:] = best_split
 
 
-@njit(cache=True, nogil=True)
+@cached_njit(random_kernels, kernels)
 def anneal_all(
     seeds, moves, hot, cold, labels, split, may_change, fee, volume, price, types, cap, kind, table,
     span, n_types, k, weights,
@@ -306,7 +309,7 @@ def anneal_all(
         )  # fmt: skip
 
 
-@njit(cache=True, nogil=True)
+@cached_njit(random_kernels, kernels)
 def construct_all(price, volume, types, n_types, k, labels, split):
     for b in range(volume.shape[0]):
         construct(price[b], volume[b], types[b], n_types, k, labels[b], split[b])

@@ -17,7 +17,6 @@ one table of 3^n (k + 1) numbers.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from nashgrid.baselines.flexibility.partitions import (
     MOST_SUBSETS,
@@ -26,7 +25,9 @@ from nashgrid.baselines.flexibility.partitions import (
     subset_diversity,
     utilitarian,
 )
+from nashgrid.envs.core.cached_njit import cached_njit
 from nashgrid.envs.core.contract import BoolArray
+from nashgrid.envs.flexibility import kernels
 from nashgrid.envs.flexibility.kernels import TINY_KWH
 from nashgrid.envs.flexibility.stage import Rules, Stage
 
@@ -105,7 +106,7 @@ def _check_size(n: int, k: int, memory_bytes: int) -> None:
         )
 
 
-@njit(cache=True, nogil=True)
+@cached_njit(kernels)
 def _optimum_kernel(volume, price, diversity, weights, k, labels, split):
     hours, n = volume.shape
     subsets = 1 << n
@@ -149,7 +150,7 @@ def _optimum_kernel(volume, price, diversity, weights, k, labels, split):
             _blocks(gain, code, k, mine, weights[1] * income[level, mine], labels[b, :, level])
 
 
-@njit(cache=True, nogil=True)
+@cached_njit(kernels)
 def _incomes(volume, price, income, quality):
     """R and H of every set of active players."""
     n = len(volume)
@@ -165,7 +166,7 @@ def _incomes(volume, price, income, quality):
         quality[mask] = q / (s * s) if filled else 0.0
 
 
-@njit(cache=True, nogil=True)
+@cached_njit(kernels)
 def _gains(income, quality, diversity, weights, code, gain):
     """gain f64[3^n]: g(B, A) at code(B) + code(A)."""
     for block in range(len(code)):
@@ -178,7 +179,7 @@ def _gains(income, quality, diversity, weights, code, gain):
             active = (active - 1) & block
 
 
-@njit(cache=True, nogil=True)
+@cached_njit(kernels)
 def _fill(gain, code, size, k, table):
     """table f64[3^n, k + 1]: f_c(S, A) at code(S) + code(A)."""
     table[:] = -np.inf
@@ -206,7 +207,7 @@ def _fill(gain, code, size, k, table):
             active = (active - 1) & players
 
 
-@njit(cache=True, nogil=True)
+@cached_njit(kernels)
 def _blocks(gain, code, k, active, income, labels):
     """Fill labels i64[n]: the best blocks for the given active players, by the same recursion."""
     subsets = len(code)

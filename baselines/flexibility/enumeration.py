@@ -24,7 +24,9 @@ from nashgrid.baselines.flexibility.partitions import (
     subset_diversity,
     utilitarian,
 )
+from nashgrid.envs.core.cached_njit import cached_njit
 from nashgrid.envs.core.contract import FloatArray
+from nashgrid.envs.flexibility import kernels
 from nashgrid.envs.flexibility.kernels import TINY_KWH, serve
 from nashgrid.envs.flexibility.payoffs import egalitarian
 from nashgrid.envs.flexibility.stage import Rules, Stage, play_stage
@@ -152,7 +154,7 @@ def _profile(
     return labels, _split_vector(options, v, rows.shape[1])
 
 
-@njit(cache=True, nogil=True)
+@cached_njit(kernels)
 def _offers(volume, options, level, out):
     """out f64[n, m^n]: what each player offers at the level under each vector of splits."""
     n, vectors = out.shape
@@ -165,7 +167,7 @@ def _offers(volume, options, level, out):
         stride *= m
 
 
-@njit(cache=True, nogil=True)
+@cached_njit(kernels)
 def _sums(offer, price, revenue, total, squares):
     """R, S and the sum of squared volumes, f64[2^n, m^n], of every subset."""
     n, vectors = offer.shape
@@ -180,7 +182,7 @@ def _sums(offer, price, revenue, total, squares):
                 squares[mask, v] = squares[below, v] + y * y
 
 
-@njit(cache=True, nogil=True)
+@cached_njit(kernels)
 def _shares(masks, revenue, total, v, cap, price, volume, share, order):
     """Fill ``share`` of the blocks ``masks`` i64[n]; all 1 unless the cap binds."""
     n = len(masks)
@@ -196,7 +198,7 @@ def _shares(masks, revenue, total, v, cap, price, volume, share, order):
     return False
 
 
-@njit(cache=True, nogil=True)
+@cached_njit(kernels)
 def _level_welfare(volume, price, cap, diversity, options, level, blocks, weights, out):
     """out f64[m^n, P]: welfare of the level, m-EUR."""
     n, (vectors, count) = len(volume), out.shape
@@ -235,7 +237,7 @@ def _level_welfare(volume, price, cap, diversity, options, level, blocks, weight
             out[v, p] = 1000.0 * got
 
 
-@njit(cache=True, nogil=True)
+@cached_njit(kernels)
 def _level_utility(volume, price, cap, diversity, options, level, rows, blocks, weights, out):
     """out f64[m^n, P, n]: utility of each player at the level, m-EUR."""
     vectors, count, n = out.shape
@@ -265,7 +267,7 @@ def _level_utility(volume, price, cap, diversity, options, level, rows, blocks, 
                     out[v, p, i] = 1000.0 * share[j] * y * block_price[j] * quality
 
 
-@njit(cache=True, nogil=True)
+@cached_njit(kernels)
 def _all_utilities(volume, price, cap, diversity, options, rows, blocks, weights, out):
     for b in range(len(volume)):
         for level in range(2):
@@ -283,7 +285,7 @@ def _all_utilities(volume, price, cap, diversity, options, rows, blocks, weights
             )
 
 
-@njit(cache=True, nogil=True)
+@cached_njit(kernels)
 def _welfare_tables(volume, price, cap, diversity, b, options, blocks, weights, table):
     for level in range(2):
         _level_welfare(
@@ -299,7 +301,7 @@ def _welfare_tables(volume, price, cap, diversity, b, options, blocks, weights, 
         )
 
 
-@njit(cache=True, nogil=True)
+@cached_njit(kernels)
 def _utilitarian_kernel(volume, price, cap, diversity, options, blocks, weights):
     hours, n = volume.shape
     vectors = len(options) ** n
@@ -316,7 +318,7 @@ def _utilitarian_kernel(volume, price, cap, diversity, options, blocks, weights)
     return best_p, best_q, best_v
 
 
-@njit(cache=True, nogil=True)
+@cached_njit(kernels)
 def _structure_kernel(volume, price, cap, diversity, options, blocks, weights):
     hours, n = volume.shape
     vectors, count = len(options) ** n, len(blocks)
@@ -331,7 +333,7 @@ def _structure_kernel(volume, price, cap, diversity, options, blocks, weights):
     return out
 
 
-@njit(cache=True, nogil=True)
+@cached_njit(kernels)
 def _splits_kernel(volume, price, cap, diversity, options, masks, weights):
     hours, n = volume.shape
     vectors = len(options) ** n
@@ -365,7 +367,7 @@ def _splits_kernel(volume, price, cap, diversity, options, masks, weights):
     return best_v
 
 
-@njit(cache=True, nogil=True)
+@cached_njit(kernels)
 def _egalitarian_kernel(volume, price, cap, diversity, options, rows, blocks, weights, inverse):
     hours, n = volume.shape
     vectors, count = len(options) ** n, len(rows)

@@ -12,7 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
+from nashgrid.envs.core import random_kernels
+from nashgrid.envs.core.cached_njit import cached_njit
 from nashgrid.envs.core.random_kernels import hash64, to_unit
+from nashgrid.envs.flexibility import kernels
 from nashgrid.envs.flexibility.kernels import SAME_PRICE, TINY_KWH, moment_diversity
 
 SUBSETS = -1  # kind of diversity: from a table of all subsets instead of moments
@@ -62,7 +65,7 @@ class Scratch(NamedTuple):
     label: Any
 
 
-@njit(cache=True, nogil=True)
+@cached_njit(random_kernels, kernels)
 def _scratch(k, n_types, m):
     return Scratch(
         np.zeros((2, k, 6)),
@@ -76,7 +79,7 @@ def _scratch(k, n_types, m):
     )
 
 
-@njit(cache=True, nogil=True)
+@cached_njit(random_kernels, kernels)
 def _gather(data, b, i, labels, split, scratch):
     """Sums of all coalitions without player i, in the order in which the game adds them."""
     n = data.volume.shape[1]
@@ -133,7 +136,7 @@ def _diversity_with(data, b, i, level, c, scratch):
     )
 
 
-@njit(cache=True, nogil=True)
+@cached_njit(random_kernels, kernels)
 def _share_served(sums, own, price, volume, cap):
     """What the buyer takes of coalition ``own`` with this price and volume: see ``serve``."""
     cheaper, equal = 0.0, volume
@@ -172,7 +175,7 @@ def _try_label(data, b, i, level, c, first, scratch):
             scratch.label[level, o] = c
 
 
-@njit(cache=True, nogil=True)
+@cached_njit(random_kernels, kernels)
 def _respond(data, b, i, labels, split, scratch):
     """(payoff as played, best payoff, best DSO label, best TSO label, best split) of player i."""
     _gather(data, b, i, labels, split, scratch)
@@ -208,7 +211,7 @@ def _respond(data, b, i, labels, split, scratch):
     return value, value, labels[b, i, 0], labels[b, i, 1], split[b, i]
 
 
-@njit(cache=True, nogil=True)
+@cached_njit(random_kernels, kernels)
 def best_responses_kernel(data, labels, split, k):
     hours, n = data.volume.shape
     scratch = _scratch(k, data.n_types, len(data.options))
@@ -221,7 +224,7 @@ def best_responses_kernel(data, labels, split, k):
     return value, achieved, to_labels, to_split
 
 
-@njit(cache=True, nogil=True)
+@cached_njit(random_kernels, kernels)
 def sequential_kernel(data, labels, split, k, seeds, stream, most):
     """Sweeps of best responses in a random order; changes ``labels`` and ``split`` in place."""
     hours, n = data.volume.shape
@@ -243,7 +246,7 @@ def sequential_kernel(data, labels, split, k, seeds, stream, most):
     return sweeps, converged
 
 
-@njit(cache=True, nogil=True)
+@cached_njit(random_kernels, kernels)
 def simultaneous_kernel(data, labels, split, k, seeds, stream, most, probability):
     """Rounds in which each player revises with a probability; changes the profile in place."""
     hours, n = data.volume.shape

@@ -5,8 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from nashgrid.envs.core import random_kernels
+from nashgrid.envs.core.cached_njit import cached_njit
 from nashgrid.envs.core.random import stream
 from nashgrid.envs.core.random_kernels import hash64, to_unit
+from nashgrid.envs.flexibility import kernels
 from nashgrid.envs.flexibility.kernels import SPREAD, STDR, TINY_KWH, moment_diversity
 
 DE, HYDE, HYDE_DF = 0, 1, 2  # rules
@@ -36,7 +39,7 @@ def ones(bits):
     return (bits * 0x0101010101010101) >> 56
 
 
-@njit(cache=True, nogil=True)
+@cached_njit(random_kernels, kernels)
 def fitness(genes, volume, price, types, feature, kind, span, n_types, k, weights, stats, marks):
     """Welfare, eq. (5), of one vector of genes, eq. (6), without caps: ``payoffs.outcome`` summed.
 
@@ -81,7 +84,7 @@ def fitness(genes, volume, price, types, feature, kind, span, n_types, k, weight
     return 1000.0 * total
 
 
-@njit(cache=True, nogil=True)
+@cached_njit(random_kernels, kernels)
 def fitness_of_all(genes, volume, price, types, feature, kind, span, n_types, k, weights):
     """f64[P]: fitness of genes f64[P, 3n] in one hour."""
     out, stats, marks = np.empty(genes.shape[0]), np.empty((k, COLUMNS)), np.empty(k, np.int64)
@@ -92,7 +95,7 @@ def fitness_of_all(genes, volume, price, types, feature, kind, span, n_types, k,
     return out
 
 
-@njit(cache=True, nogil=True)
+@cached_njit(random_kernels, kernels)
 def first_genes(seeds, size, n, k):
     """f64[R, size, 3n], uniform within the bounds."""
     out = np.empty((seeds.shape[0], size, 3 * n))
@@ -105,7 +108,7 @@ def first_genes(seeds, size, n, k):
     return out
 
 
-@njit(cache=True, nogil=True)
+@cached_njit(random_kernels, kernels)
 def propose(
     seed, generation, decay, rule, bounds, renewal, n, k, genes, best, factors, trial, tried, normal
 ):
@@ -169,7 +172,7 @@ def propose(
             trial[p, j] = v
 
 
-@njit(cache=True, nogil=True)
+@cached_njit(random_kernels, kernels)
 def accept(genes, values, factors, trial, found, tried):
     """Keep the trials that are strictly better, with their factors; P members of one run."""
     for p in range(genes.shape[0]):
@@ -188,7 +191,7 @@ def decay_at(rule, generation, generations):
     return np.exp(1.0 - 1.0 / (a * a))
 
 
-@njit(cache=True, nogil=True)
+@cached_njit(random_kernels, kernels)
 def propose_all(
     seeds, generation, generations, rule, bounds, renewal, n, k, genes, values, factors
 ):
@@ -204,13 +207,13 @@ def propose_all(
     return trial, tried
 
 
-@njit(cache=True, nogil=True)
+@cached_njit(random_kernels, kernels)
 def accept_all(genes, values, factors, trial, found, tried):
     for r in range(genes.shape[0]):
         accept(genes[r], values[r], factors[r], trial[r], found[r], tried[r])
 
 
-@njit(cache=True, nogil=True)
+@cached_njit(random_kernels, kernels)
 def generations_kernel(
     seeds, first, last, generations, rule, bounds, renewal, genes, values, factors,
     volume, price, types, feature, kind, span, n_types, k, weights,

@@ -7,13 +7,11 @@ do not depend on how many copies there are.
 
 from __future__ import annotations
 
-from hashlib import blake2b
-from pathlib import Path
-
 import numpy as np
 from numba import njit
 
 from nashgrid.envs.core import random_kernels
+from nashgrid.envs.core.cached_njit import cached_njit
 from nashgrid.envs.core.random_kernels import hash64, to_unit
 from nashgrid.envs.physics import compiled, simd
 from nashgrid.envs.physics import sweep as sweep_module
@@ -24,15 +22,6 @@ BLOCK = 256  # rows per call of the sweep: its results stay in the cache until t
 # columns of ``common``, of which the first four are drawn, and rows of ``offers``
 LOAD_FACTOR, SOURCE_V, PRICE, LOSS_PRICE, LOSS_VALUE, LOSS0_MW = range(6)
 AVAILABLE, COST, SLOPE = range(3)
-
-
-def _fingerprint(*modules: object) -> int:
-    """Hash of the sources that the kernels below compile in. numba's disk cache looks only at the
-    file of a function and at what it closes over; closing over this hash keeps it honest."""
-    digest = blake2b(digest_size=8)
-    for module in modules:
-        digest.update(Path(module.__file__).read_bytes())  # type: ignore[attr-defined]
-    return int.from_bytes(digest.digest(), "little") >> 2
 
 
 @njit(error_model="numpy")
@@ -173,114 +162,110 @@ def injections(actions, offers):
     return x_mw
 
 
-def _compiled(fingerprint: int):
-    @njit(cache=True, nogil=True, error_model="numpy")
-    def draw(seeds, streams, low, width, owner, split, taps_pu, network, tolerance_pu, cap,
-             v_floor_pu, common, offers, solved):  # fmt: skip
-        """Scenarios and their loss without injection, written to common .. solved.
+@cached_njit(random_kernels, compiled, simd, sweep_module, error_model="numpy")
+def draw(seeds, streams, low, width, owner, split, taps_pu, network, tolerance_pu, cap,
+         v_floor_pu, common, offers, solved):  # fmt: skip
+    """Scenarios and their loss without injection, written to common .. solved.
 
-        seeds u64[B]; streams u64[7]: load factor, source voltage, price, loss-price multiple, and
-        per microgrid available power, cost, cost slope; low, width f64[4 + 3 M]: intervals of the
-        draws; owner i64[M], split f64[M]: the agent of each microgrid and its share of the agent's
-        injection; network: arrays of the sweep, without injection; common f64[B, 6],
-        offers f64[B, 3, N], solved bool[B]. Returns whether all are solved.
-        """
-        fingerprint  # noqa: B018  part of the key of the disk cache
-        copies = seeds.shape[0]
-        microgrids = owner.shape[0]
-        n_agents = offers.shape[2]
-        first = np.uint64(0)
-        all_solved = True
-        block = min(BLOCK, copies)
-        p_mw = np.zeros((block, 0))
-        factor = np.empty((block, 1))
-        volts = np.empty((block, 3))
-        v_pu = np.empty((block, network[5].shape[0]))
-        loading = np.empty((block, network[6].shape[0]))
-        balance = np.empty((block, 3))
-        iterations = np.empty(block, dtype=np.int64)
-        for b0 in range(0, copies, block):
-            rows = min(block, copies - b0)
-            for r in range(rows):
-                b = b0 + r
-                for i in range(4):
-                    unit = to_unit(hash64(seeds[b], streams[i], first))
-                    common[b, i] = low[i] + width[i] * unit
-                common[b, LOSS_PRICE] *= common[b, PRICE]
-                common[b, LOSS_VALUE] = common[b, PRICE]
-                for g in range(n_agents):
-                    offers[b, AVAILABLE, g] = np.inf
-                    offers[b, COST, g] = 0.0
-                    offers[b, SLOPE, g] = 0.0
-                for m in range(microgrids):
-                    g, a = owner[m], split[m]
-                    for i in range(3):
-                        j = 4 + i * microgrids + m
-                        unit = to_unit(hash64(seeds[b], streams[4 + i], np.uint64(m)))
-                        value = low[j] + width[j] * unit
-                        if i == COST:
-                            offers[b, i, g] += a * value
-                        elif i == SLOPE:
-                            offers[b, i, g] += a * a * value
-                        elif a > 0.0:
-                            offers[b, i, g] = min(offers[b, i, g], value / a)
-                factor[r, 0] = common[b, LOAD_FACTOR]
-                for phase in range(3):
-                    volts[r, phase] = common[b, SOURCE_V] * taps_pu[phase]
-            _sweep(network, p_mw[:rows], factor, volts, tolerance_pu, cap, v_pu, loading, balance,
-                   iterations)  # fmt: skip
-            for r in range(rows):
-                b = b0 + r
-                common[b, LOSS0_MW] = balance[r, 0]
-                solved[b] = balance[r, 1] < tolerance_pu and balance[r, 2] > v_floor_pu
-                all_solved &= solved[b]
-        return all_solved
+    seeds u64[B]; streams u64[7]: load factor, source voltage, price, loss-price multiple, and
+    per microgrid available power, cost, cost slope; low, width f64[4 + 3 M]: intervals of the
+    draws; owner i64[M], split f64[M]: the agent of each microgrid and its share of the agent's
+    injection; network: arrays of the sweep, without injection; common f64[B, 6],
+    offers f64[B, 3, N], solved bool[B]. Returns whether all are solved.
+    """
+    copies = seeds.shape[0]
+    microgrids = owner.shape[0]
+    n_agents = offers.shape[2]
+    first = np.uint64(0)
+    all_solved = True
+    block = min(BLOCK, copies)
+    p_mw = np.zeros((block, 0))
+    factor = np.empty((block, 1))
+    volts = np.empty((block, 3))
+    v_pu = np.empty((block, network[5].shape[0]))
+    loading = np.empty((block, network[6].shape[0]))
+    balance = np.empty((block, 3))
+    iterations = np.empty(block, dtype=np.int64)
+    for b0 in range(0, copies, block):
+        rows = min(block, copies - b0)
+        for r in range(rows):
+            b = b0 + r
+            for i in range(4):
+                unit = to_unit(hash64(seeds[b], streams[i], first))
+                common[b, i] = low[i] + width[i] * unit
+            common[b, LOSS_PRICE] *= common[b, PRICE]
+            common[b, LOSS_VALUE] = common[b, PRICE]
+            for g in range(n_agents):
+                offers[b, AVAILABLE, g] = np.inf
+                offers[b, COST, g] = 0.0
+                offers[b, SLOPE, g] = 0.0
+            for m in range(microgrids):
+                g, a = owner[m], split[m]
+                for i in range(3):
+                    j = 4 + i * microgrids + m
+                    unit = to_unit(hash64(seeds[b], streams[4 + i], np.uint64(m)))
+                    value = low[j] + width[j] * unit
+                    if i == COST:
+                        offers[b, i, g] += a * value
+                    elif i == SLOPE:
+                        offers[b, i, g] += a * a * value
+                    elif a > 0.0:
+                        offers[b, i, g] = min(offers[b, i, g], value / a)
+            factor[r, 0] = common[b, LOAD_FACTOR]
+            for phase in range(3):
+                volts[r, phase] = common[b, SOURCE_V] * taps_pu[phase]
+        _sweep(network, p_mw[:rows], factor, volts, tolerance_pu, cap, v_pu, loading, balance,
+               iterations)  # fmt: skip
+        for r in range(rows):
+            b = b0 + r
+            common[b, LOSS0_MW] = balance[r, 0]
+            solved[b] = balance[r, 1] < tolerance_pu and balance[r, 2] > v_floor_pu
+            all_solved &= solved[b]
+    return all_solved
 
-    @njit(cache=True, nogil=True, error_model="numpy")
-    def play(each, x_mw, owner, split, shares, limits, taps_pu, network, tolerance_pu, cap,
-             v_floor_pu, common, offers, drawn, payoff, energy, shared, solved):  # fmt: skip
-        """The power flow of every row and its settlement; row k belongs to scenario k // each.
 
-        drawn bool[B]: the scenario itself was solved. Writes payoff, energy f64[K, N]; shared
-        f64[11, K]; solved bool[K]. Returns whether all are solved.
-        """
-        fingerprint  # noqa: B018
-        plays = x_mw.shape[0]
-        microgrids = owner.shape[0]
-        all_solved = True
-        block = min(BLOCK, plays)
-        p_mw = np.empty((block, microgrids))
-        factor = np.empty((block, 1))
-        volts = np.empty((block, 3))
-        v_pu = np.empty((block, network[5].shape[0]))
-        loading = np.empty((block, network[6].shape[0]))
-        balance = np.empty((block, 3))
-        loss_mw = np.empty(block)
-        iterations = np.empty(block, dtype=np.int64)
-        for k0 in range(0, plays, block):
-            rows = min(block, plays - k0)
-            for r in range(rows):
-                k = k0 + r
-                b = k // each
-                for m in range(microgrids):
-                    p_mw[r, m] = split[m] * x_mw[k, owner[m]]
-                factor[r, 0] = common[b, LOAD_FACTOR]
-                for phase in range(3):
-                    volts[r, phase] = common[b, SOURCE_V] * taps_pu[phase]
-            _sweep(network, p_mw[:rows], factor, volts, tolerance_pu, cap, v_pu, loading, balance,
-                   iterations)  # fmt: skip
-            for r in range(rows):
-                k = k0 + r
-                b = k // each
-                ok = balance[r, 1] < tolerance_pu and balance[r, 2] > v_floor_pu and drawn[b]
-                solved[k] = ok
-                all_solved &= ok
-                loss_mw[r] = balance[r, 0]
-            settle(k0, rows, each, loss_mw, v_pu, loading, x_mw, common, offers, shares, limits,
-                   payoff, energy, shared)  # fmt: skip
-        return all_solved
+@cached_njit(random_kernels, compiled, simd, sweep_module, error_model="numpy")
+def play(each, x_mw, owner, split, shares, limits, taps_pu, network, tolerance_pu, cap,
+         v_floor_pu, common, offers, drawn, payoff, energy, shared, solved):  # fmt: skip
+    """The power flow of every row and its settlement; row k belongs to scenario k // each.
 
-    return draw, play
+    drawn bool[B]: the scenario itself was solved. Writes payoff, energy f64[K, N]; shared
+    f64[11, K]; solved bool[K]. Returns whether all are solved.
+    """
+    plays = x_mw.shape[0]
+    microgrids = owner.shape[0]
+    all_solved = True
+    block = min(BLOCK, plays)
+    p_mw = np.empty((block, microgrids))
+    factor = np.empty((block, 1))
+    volts = np.empty((block, 3))
+    v_pu = np.empty((block, network[5].shape[0]))
+    loading = np.empty((block, network[6].shape[0]))
+    balance = np.empty((block, 3))
+    loss_mw = np.empty(block)
+    iterations = np.empty(block, dtype=np.int64)
+    for k0 in range(0, plays, block):
+        rows = min(block, plays - k0)
+        for r in range(rows):
+            k = k0 + r
+            b = k // each
+            for m in range(microgrids):
+                p_mw[r, m] = split[m] * x_mw[k, owner[m]]
+            factor[r, 0] = common[b, LOAD_FACTOR]
+            for phase in range(3):
+                volts[r, phase] = common[b, SOURCE_V] * taps_pu[phase]
+        _sweep(network, p_mw[:rows], factor, volts, tolerance_pu, cap, v_pu, loading, balance,
+               iterations)  # fmt: skip
+        for r in range(rows):
+            k = k0 + r
+            b = k // each
+            ok = balance[r, 1] < tolerance_pu and balance[r, 2] > v_floor_pu and drawn[b]
+            solved[k] = ok
+            all_solved &= ok
+            loss_mw[r] = balance[r, 0]
+        settle(k0, rows, each, loss_mw, v_pu, loading, x_mw, common, offers, shares, limits,
+               payoff, energy, shared)  # fmt: skip
+    return all_solved
 
 
 @njit(inline="always")
@@ -288,6 +273,3 @@ def _sweep(network, p_mw, factor, volts, tolerance_pu, cap, v_pu, loading, balan
     a0, a1, a2, a3, a4, a5, a6, a7 = network
     sweep(a0, a1, a2, a3, a4, a5, a6, a7, p_mw, factor, volts, tolerance_pu, cap,
           v_pu, loading, balance, iterations)  # fmt: skip
-
-
-draw, play = _compiled(_fingerprint(random_kernels, compiled, simd, sweep_module))

@@ -24,12 +24,10 @@ the general ports; constant power from phase to ground, by far the most frequent
 
 from __future__ import annotations
 
-from hashlib import blake2b
-from pathlib import Path
-
 import numpy as np
 from numba import njit
 
+from nashgrid.envs.core.cached_njit import cached_njit
 from nashgrid.envs.physics import compiled, simd
 from nashgrid.envs.physics.simd import (
     LANES,
@@ -257,89 +255,75 @@ def _report(w, n, out, node_index, v_node, line_node, line_coef):
     store(w, row + U1, lowest)
 
 
-def _compiled(fingerprint: int):
-    @njit(cache=True, nogil=True, error_model="numpy")
-    def sweep(
-        node_index,
-        node_coef,
-        port_index,
-        feed_index,
-        feed_coef,
-        v_node,
-        line_node,
-        line_coef,
-        p_mw,
-        load_factor,
-        source_v_pu,
-        tolerance_pu,
-        cap,
-        v_pu,
-        loading,
-        balance,
-        iterations,
-    ):
-        """Solve B power flows into the last four arrays.
+@cached_njit(simd, compiled, error_model="numpy")
+def sweep(
+    node_index,
+    node_coef,
+    port_index,
+    feed_index,
+    feed_coef,
+    v_node,
+    line_node,
+    line_coef,
+    p_mw,
+    load_factor,
+    source_v_pu,
+    tolerance_pu,
+    cap,
+    v_pu,
+    loading,
+    balance,
+    iterations,
+):
+    """Solve B power flows into the last four arrays.
 
-        node_index .. line_coef : compiled.SweepArrays
-        p_mw f64[B, M]; load_factor f64[B, 1] or f64[B, loads]; source_v_pu f64[B, 3], taps included
-        v_pu f64[B, P]; loading f64[B, L]; iterations i64[B]
-        balance f64[B, 3]: loss, MW; mismatch, pu; lowest reported voltage, pu
+    node_index .. line_coef : compiled.SweepArrays
+    p_mw f64[B, M]; load_factor f64[B, 1] or f64[B, loads]; source_v_pu f64[B, 3], taps included
+    v_pu f64[B, P]; loading f64[B, L]; iterations i64[B]
+    balance f64[B, 3]: loss, MW; mismatch, pu; lowest reported voltage, pu
 
-        A flow is good if its mismatch is below the tolerance and its lowest voltage above a floor.
-        """
-        fingerprint  # noqa: B018  part of the key of the disk cache
-        n = U(node_index.shape[0])
-        n_v, n_l = v_node.shape[0], line_node.shape[0]
-        ground = ROWS * n  # two rows that stay zero
-        inputs = ground + U2 + U2 * U(port_index.shape[0])
-        state = inputs + U(load_factor.shape[1] + p_mw.shape[1])
-        out = state + U2
-        memory = np.empty((out + U(n_v + n_l + 3)) * _LANES)
-        # on a cache line, or every second access would touch two
-        w = memory[(U(64) - U(memory.ctypes.data) % U(64)) % U(64) // U(8) :]
-        tolerance = splat(tolerance_pu)
-        feeds = (feed_index, feed_coef)
-        n_copies = p_mw.shape[0]
-        for b0 in range(0, n_copies, LANES):
-            width = min(LANES, n_copies - b0)
-            running = (U1 << U(width)) - U1
-            _begin(w, n, state, inputs, feeds, p_mw, load_factor, source_v_pu, b0, width)
-            store(w, state, splat(1.0))
-            k = 0
-            while True:
-                _port_currents(w, ground, port_index)
-                mismatch = sqrt(_backward(w, n, node_index, node_coef))
-                ended = running if k == cap else less(mismatch, tolerance) & running
-                if ended != U0:
-                    store(w, state + U1, mismatch)
-                    for lane in range(width):
-                        if ended >> U(lane) & U1:
-                            balance[b0 + lane, 1] = w[(state + U1) * _LANES + U(lane)]
-                            iterations[b0 + lane] = k
-                            w[state * _LANES + U(lane)] = 0.0
-                    running ^= ended
-                    if running == U0:
-                        break
-                _forward(w, n, node_index, node_coef, load(w, state))
-                k += 1
-            _report(w, n, out, node_index, v_node, line_node, line_coef)
-            for lane in range(width):
-                b, row = b0 + lane, out * _LANES + U(lane)
-                for j in range(n_v):
-                    v_pu[b, j] = w[row + U(j) * _LANES]
-                for j in range(n_l):
-                    loading[b, j] = w[row + U(n_v + j) * _LANES]
-                balance[b, 0] = w[row + U(n_v + n_l) * _LANES]
-                balance[b, 2] = w[row + U(n_v + n_l + 1) * _LANES]
-
-    return sweep
-
-
-def _fingerprint() -> int:
-    """Hash of the other sources that the kernel compiles in. The disk cache of numba looks at the
-    file of a function and at what it closes over only."""
-    sources = (Path(str(module.__file__)).read_bytes() for module in (simd, compiled))
-    return int.from_bytes(blake2b(b"".join(sources), digest_size=7).digest(), "little")
-
-
-sweep = _compiled(_fingerprint())
+    A flow is good if its mismatch is below the tolerance and its lowest voltage above a floor.
+    """
+    n = U(node_index.shape[0])
+    n_v, n_l = v_node.shape[0], line_node.shape[0]
+    ground = ROWS * n  # two rows that stay zero
+    inputs = ground + U2 + U2 * U(port_index.shape[0])
+    state = inputs + U(load_factor.shape[1] + p_mw.shape[1])
+    out = state + U2
+    memory = np.empty((out + U(n_v + n_l + 3)) * _LANES)
+    # on a cache line, or every second access would touch two
+    w = memory[(U(64) - U(memory.ctypes.data) % U(64)) % U(64) // U(8) :]
+    tolerance = splat(tolerance_pu)
+    feeds = (feed_index, feed_coef)
+    n_copies = p_mw.shape[0]
+    for b0 in range(0, n_copies, LANES):
+        width = min(LANES, n_copies - b0)
+        running = (U1 << U(width)) - U1
+        _begin(w, n, state, inputs, feeds, p_mw, load_factor, source_v_pu, b0, width)
+        store(w, state, splat(1.0))
+        k = 0
+        while True:
+            _port_currents(w, ground, port_index)
+            mismatch = sqrt(_backward(w, n, node_index, node_coef))
+            ended = running if k == cap else less(mismatch, tolerance) & running
+            if ended != U0:
+                store(w, state + U1, mismatch)
+                for lane in range(width):
+                    if ended >> U(lane) & U1:
+                        balance[b0 + lane, 1] = w[(state + U1) * _LANES + U(lane)]
+                        iterations[b0 + lane] = k
+                        w[state * _LANES + U(lane)] = 0.0
+                running ^= ended
+                if running == U0:
+                    break
+            _forward(w, n, node_index, node_coef, load(w, state))
+            k += 1
+        _report(w, n, out, node_index, v_node, line_node, line_coef)
+        for lane in range(width):
+            b, row = b0 + lane, out * _LANES + U(lane)
+            for j in range(n_v):
+                v_pu[b, j] = w[row + U(j) * _LANES]
+            for j in range(n_l):
+                loading[b, j] = w[row + U(n_v + j) * _LANES]
+            balance[b, 0] = w[row + U(n_v + n_l) * _LANES]
+            balance[b, 2] = w[row + U(n_v + n_l + 1) * _LANES]
