@@ -71,25 +71,16 @@ class Reference:
 
 
 @dataclass(frozen=True)
-class BestResponse:
-    """The best unilateral deviation of every agent from given play; the others stay.
+class Bracket:
+    """What every agent gets as it plays, what it could get, and what it could get at most.
 
-    value    : f64[B, N], own payoff as played
-    achieved : f64[B, N], own payoff of the deviation ``quantity``; at least ``value``
-    bound    : f64[B, N], no own deviation gets more; at least ``achieved``
-    quantity : f64[B, N, A], the deviation, in the physical unit
-    label    : "exact" (achieved is the maximum), "certified" or "curvature-bound": what backs bound
-    failed   : bool[B], the profile itself could not be solved: its numbers are not to be used.
-               A deviation that cannot be solved is no gain; where an agent's interval holds one,
-               its bound is inf
+    value, achieved, bound : f64[B, N], own payoff as played, of the best deviation found, and what
+                             no own deviation exceeds
     """
 
     value: FloatArray
     achieved: FloatArray
     bound: FloatArray
-    quantity: FloatArray
-    label: str
-    failed: BoolArray
 
     @property
     def gap(self) -> FloatArray:
@@ -103,37 +94,43 @@ class BestResponse:
 
 
 @dataclass(frozen=True)
-class PolicyGap:
+class BestResponse(Bracket):
+    """The best unilateral deviation of every agent from given play; the others stay.
+
+    value    : f64[B, N], own payoff as played
+    achieved : f64[B, N], own payoff of the deviation ``quantity``; at least ``value``
+    bound    : f64[B, N], no own deviation gets more; at least ``achieved``
+    quantity : f64[B, N, A], the deviation, in the physical unit
+    label    : "exact" (achieved is the maximum), "certified" or "curvature-bound": what backs bound
+    failed   : bool[B], the profile itself could not be solved: its numbers are not to be used.
+               A deviation that cannot be solved is no gain; where an agent's interval holds one,
+               its bound is inf
+    """
+
+    quantity: FloatArray
+    label: str
+    failed: BoolArray
+
+
+@dataclass(frozen=True)
+class PolicyGap(Bracket):
     """What deviating from a policy would gain in a game with rounds; the others keep to theirs.
 
-    scope    : "policy", deviations over the whole episode; or "stage", the sum over the rounds of
-               what deviating in that round alone would gain in it. Then what is known about the
-               whole episode stands in ``details`` as a bracket: day_gain <= gain <= day_gain_bound
     value    : f64[B, N], own payoff of the episode as played
     achieved : f64[B, N], own payoff of the best deviation found
     bound    : f64[B, N], no own deviation gets more; NaN for a seat whose gain no method bounds
     label    : what backs the numbers, in words
     failed   : bool[B], the play itself could not be solved
     details  : further gaps and measures, name -> f64[B]
+    scope    : "policy", deviations over the whole episode; or "stage", the sum over the rounds of
+               what deviating in that round alone would gain in it. Then what is known about the
+               whole episode stands in ``details`` as a bracket: day_gain <= gain <= day_gain_bound
     """
 
-    value: FloatArray
-    achieved: FloatArray
-    bound: FloatArray
     label: str
     failed: BoolArray
     details: dict[str, FloatArray] = field(default_factory=dict)
     scope: str = "policy"
-
-    @property
-    def gap(self) -> FloatArray:
-        """f64[B, N]: gain of the deviation found, a lower bound on the true gap."""
-        return self.achieved - self.value
-
-    @property
-    def gap_bound(self) -> FloatArray:
-        """f64[B, N]: an upper bound on the true gap."""
-        return self.bound - self.value
 
 
 @dataclass(frozen=True)

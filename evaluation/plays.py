@@ -25,6 +25,7 @@ from nashgrid.baselines import (
     profile_gap,
 )
 from nashgrid.baselines.profiles import is_replayable, played_quantity
+from nashgrid.baselines.reference import Bracket
 from nashgrid.envs.core.contract import Actions, BoolArray, FloatArray, Game
 from nashgrid.envs.core.seats import Policy, checked_policy
 from nashgrid.evaluation.checks import checks
@@ -32,7 +33,7 @@ from nashgrid.evaluation.scenarios import Scenarios
 
 
 @dataclass(frozen=True)
-class Play:
+class Play(Bracket):
     """One way of playing B scenarios, and what deviating from it would gain.
 
     value, achieved, bound : f64[B, N], see ``BestResponse``
@@ -48,9 +49,6 @@ class Play:
     scope    : "policy": deviations over the whole episode; "stage": within single rounds, summed
     """
 
-    value: FloatArray
-    achieved: FloatArray
-    bound: FloatArray
     label: str
     failed: BoolArray
     quantity: FloatArray
@@ -58,16 +56,6 @@ class Play:
     welfare: FloatArray
     details: Mapping[str, FloatArray] = field(default_factory=dict)
     scope: str = "policy"
-
-    @property
-    def gap(self) -> FloatArray:
-        """f64[B, N], the gain of the deviation found."""
-        return self.achieved - self.value
-
-    @property
-    def gap_bound(self) -> FloatArray:
-        """f64[B, N], an upper bound on the gain of any deviation."""
-        return self.bound - self.value
 
     @property
     def nash_conv(self) -> FloatArray:

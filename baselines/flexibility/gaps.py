@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from nashgrid.baselines.flexibility.day_bound import reward_bound
 from nashgrid.baselines.flexibility.deviations import best_deviations, why_no_gap
-from nashgrid.baselines.flexibility.hours import decoded, may_revise
+from nashgrid.baselines.flexibility.hours import decoded, may_revise, profile_of
 from nashgrid.baselines.flexibility.paths import Chosen, Path, replay, total_rewards, walk
 from nashgrid.baselines.reference import BestResponse, PolicyGap
 from nashgrid.envs.core.contract import FloatArray
@@ -35,7 +35,7 @@ def best_response(game: Flexibility, scenario: Any, actions: NDArray[Any]) -> Be
     best = best_deviations(game, scenario, state, labels, split)
     value, achieved = best.value, best.achieved
     bound = np.maximum(reward_bound(game, scenario), achieved) if game.is_continuous else achieved
-    quantity = np.concatenate([best.labels + 1.0, best.split[..., None]], axis=-1)
+    quantity = profile_of(best.labels, best.split)
     label = _label(game)
     failed = scenario.ac_failed.any(axis=1)
     return BestResponse(value, achieved, bound, quantity, label, failed)

@@ -24,7 +24,8 @@ def split_options(game: Flexibility) -> FloatArray:
 
 
 def has_cap(game: Flexibility) -> bool:
-    return game.cap_dso is not None or game.cap_tso is not None
+    """Whether a buyer may take less than it is offered."""
+    return game.cap_dso is not None or game.cap_tso is not None or game.timetable == "pairs"
 
 
 def stage_at(game: Flexibility, scenario: Day, t: int) -> Stage:
@@ -77,13 +78,17 @@ def decoded(
     return after.labels, after.split
 
 
+def profile_of(labels: NDArray[np.int64], split: FloatArray) -> FloatArray:
+    """f64[..., n, 3]: labels from 1, as in eq. (6), and the share offered to the DSO."""
+    return np.concatenate([labels + 1.0, split[..., None]], axis=-1)
+
+
 def play(
     game: Flexibility, scenario: Day, state: Hour, labels: NDArray[np.int64], split: FloatArray
 ) -> Step:
     """One round with labels and splits given, whatever the encoding of the actions."""
     plain = _box(game)
-    quantity = np.concatenate([labels + 1.0, split[..., None]], axis=-1)
-    return plain.step(scenario, state, plain.action(scenario, quantity))
+    return plain.step(scenario, state, plain.action(scenario, profile_of(labels, split)))
 
 
 @cache

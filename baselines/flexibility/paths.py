@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nashgrid.baselines.flexibility.deviations import best_deviations, why_no_gap
-from nashgrid.baselines.flexibility.hours import play
+from nashgrid.baselines.flexibility.hours import play, profile_of
 from nashgrid.envs.core.contract import FloatArray, Step
 from nashgrid.envs.flexibility.dynamics import Flexibility
 
@@ -52,18 +52,16 @@ def walk(game: Flexibility, scenario: Any, choose: Callable[[Any], Chosen]) -> P
     rewards = np.stack([s.rewards for s in steps], axis=1)
     labels = np.stack([c[0] for c in chosen], axis=1)
     gain = np.stack(gains, axis=1)
-    utility = sum(
-        s.metrics["utility_dso"] + s.metrics["utility_tso"] for s in steps
-    )  # f64[B, n], m-EUR
+    utility = np.sum([s.metrics["utility_dso"] + s.metrics["utility_tso"] for s in steps], axis=0)
     return Path(
         labels,
         np.stack([c[1] for c in chosen], axis=1),
         rewards.sum(axis=1),
         np.sum([s.metrics["welfare"] for s in steps], axis=0),
         gain,
-        np.asarray(utility),
+        utility,
         scenario.ac_failed.any(axis=1),
-        _measures(game, scenario, steps, rewards, gain, np.asarray(utility)),
+        _measures(game, scenario, steps, rewards, gain, utility),
     )
 
 
@@ -92,11 +90,6 @@ def _rounds(
         step = play(game, scenario, state, labels, split)
         yield state, step.state.labels, split, step
         state = step.state
-
-
-def profile_of(labels: NDArray[np.int64], split: FloatArray) -> FloatArray:
-    """f64[..., n, 3]: labels from 1, as in eq. (6), and the share offered to the DSO."""
-    return np.concatenate([labels + 1.0, split[..., None]], axis=-1)
 
 
 def chosen_of(profile: FloatArray) -> Chosen:

@@ -28,6 +28,7 @@ from nashgrid.baselines.flexibility.hours import (
     has_cap,
     label_cost,
     may_revise,
+    profile_of,
     split_options,
     stage_at,
 )
@@ -36,11 +37,10 @@ from nashgrid.baselines.flexibility.paths import (
     Chosen,
     Path,
     outline,
-    profile_of,
     replay,
     walk,
 )
-from nashgrid.baselines.reference import Certificate, Reference
+from nashgrid.baselines.reference import Certificate, Reference, Replay
 from nashgrid.envs.core.contract import Actions, BoolArray, FloatArray, Game, SeedArray, take
 from nashgrid.envs.core.random import hashed, stream, uniform
 from nashgrid.envs.flexibility.dynamics import Flexibility
@@ -212,11 +212,15 @@ def _welfare(game: Flexibility, scenario: Any, solver: str) -> Plan:
 
 
 def _planned(game: Flexibility, scenario: Any, plan: day.Plan) -> Plan:
-    """A plan for the day as a reference, exact where no other splits can be better."""
+    """A plan for the day as a reference, exact where no other splits can be better.
+
+    In the encoding ``relative`` an action reaches few coalitions: there it only bounds what is.
+    """
     profile = profile_of(plan.labels, plan.split)
     proven = splits_suffice(game, scenario) & is_foreseen(game, scenario)
     if proven.all():
-        return replay(profile), Bound(plan.welfare, "exact")
+        status = "certified" if game.encoding == "relative" else "exact"
+        return replay(profile), Bound(plan.welfare, status)
     bound = np.where(proven, plan.welfare, welfare_bound(game, scenario))
     return replay(profile), Bound(bound, "certified")
 
@@ -387,18 +391,6 @@ class StageNash:
         return game.action(scenario, profile_of(labels, split))
 
 
-@dataclass(frozen=True)
-class Replayed:
-    """Policy: what the solver found for the day, hour by hour."""
-
-    solver: str
-
-    def __call__(self, game: Game, scenario: Any, state: Any, observation: Any) -> Actions:
-        from nashgrid.baselines import solve as solve_cached
-
-        profile = solve_cached(game, scenario, self.solver).profile
-        return game.action(scenario, profile[np.arange(len(state.t)), state.t])
-
-
-def reference_policy(game: Flexibility, solver: str) -> StageNash | Replayed:
-    return StageNash() if solver == "nash" else Replayed(solver)
+def reference_policy(game: Flexibility, solver: str) -> StageNash | Replay:
+    """The policy of a solver; TypeError when it is called in the encoding ``relative``."""
+    return StageNash() if solver == "nash" else Replay(solver)
