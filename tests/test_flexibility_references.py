@@ -220,7 +220,7 @@ def test_every_game_offers_the_solvers_that_fit_it():
     searches = ["annealing", "hyde-df", "hyde", "de"]
     own = {
         "four-players": ["nash", "welfare", "egalitarian", "fixed", "best-response"],
-        "small": ["nash", "welfare", "best-response"],
+        "small": ["nash", "welfare", "best-response", "program"],
         "full": ["nash", "welfare", "best-response"],
     }
     for preset, names in own.items():
@@ -230,7 +230,7 @@ def test_every_game_offers_the_solvers_that_fit_it():
     common = {
         ("four-players", "social"): ["welfare", "egalitarian", "fixed"],
         ("four-players", "egalitarian"): ["egalitarian", "welfare", "fixed"],
-        ("small", "social"): ["welfare"],
+        ("small", "social"): ["welfare", "program"],
     }
     for (preset, reward), names in common.items():
         game = nashgrid.game(ID, preset, reward=reward)
@@ -283,6 +283,31 @@ def test_hours_that_are_decoupled_are_solved_exactly_and_bound_those_that_are_no
     np.testing.assert_allclose(coupled.certificate.dual, reference.welfare, rtol=1e-9)
     assert (coupled.welfare >= 0.97 * reference.welfare).all()
     assert not coupled.certificate.holds.any()
+
+
+@pytest.mark.parametrize(("term", "optimum"), [("table", 3982.425), ("stdr", 4042.252)])
+def test_the_dynamic_program_can_be_asked_for_by_name(term, optimum):
+    game = nashgrid.game(
+        ID,
+        players=SIX,
+        hours=1,
+        seating="fixed",
+        volume_kwh=(0.8, 0.9, 1.4, 1.3, 0.6, 15.0),
+        price_dso=(0.20, 0.22, 0.19, 0.21, 0.18, 0.265),
+        price_tso=(0.21, 0.19, 0.20, 0.18, 0.175, 0.262),
+        diversity=term,
+    )
+    found = baselines.solve(game, days(game, 1), "program")
+    assert found.welfare == pytest.approx(optimum, abs=1e-3) and found.certificate.holds.all()
+    assert "program" not in baselines.solvers(replace(game, cap_dso=0.1))
+
+
+def test_what_an_action_cannot_reach_is_not_called_exact():
+    reach = nashgrid.game(ID, "four-players")
+    few = replace(reach, encoding="relative", candidates=2)
+    one, two = (baselines.solve(g, days(g, 2), "welfare") for g in (reach, few))
+    assert (one.certificate.status, two.certificate.status) == ("exact", "certified")
+    np.testing.assert_array_equal(one.certificate.dual, two.certificate.dual)
 
 
 def test_searches_keep_to_who_may_revise_and_pass_best_responses():

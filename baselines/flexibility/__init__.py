@@ -4,6 +4,7 @@ nash             every hour a pure equilibrium of that hour, reached by best res
                  coalitions before it; in a game of one hour a Nash equilibrium
 welfare          the largest utilitarian welfare: exact for few players, else the best that was
                  found beside a certified upper bound
+program          the best hours one by one, by an exact dynamic program (5 to 14 players, no caps)
 egalitarian      in every hour the largest worst utility over stand-alone utility (few players)
 best-response    best responses from random coalitions, every hour anew
 fixed            the best day with the same coalitions in every hour (few players)

@@ -33,6 +33,7 @@ from nashgrid.baselines.flexibility.hours import (
     stage_at,
 )
 from nashgrid.baselines.flexibility.nash import best_responses, dynamics
+from nashgrid.baselines.flexibility.partitions import MOST_SUBSETS
 from nashgrid.baselines.flexibility.paths import (
     Chosen,
     Path,
@@ -69,6 +70,8 @@ def solvers(game: Flexibility) -> list[str]:
         names.append("fixed")
     if own:
         names.append("best-response")
+    if ENUMERATED < n <= MOST_SUBSETS and not has_cap(game):
+        names.append("program")
     return [*names, *HEURISTICS, *FIXED]
 
 
@@ -225,6 +228,16 @@ def _planned(game: Flexibility, scenario: Any, plan: day.Plan) -> Plan:
     return replay(profile), Bound(bound, "certified")
 
 
+def _program(game: Flexibility, scenario: Any, solver: str) -> Plan:
+    """The exact dynamic program of every hour, at any size that fits into memory."""
+    if not is_foreseen(game, scenario):
+        raise ValueError(
+            f"diversity {game.diversity!r} looks at what was delivered before: the hours cannot be "
+            "solved one by one (solver 'welfare' searches)"
+        )
+    return _programmed(game, scenario)
+
+
 def _programmed(game: Flexibility, scenario: Any) -> Plan:
     """The sum of the best hours bounds the day; it is reached where everybody may revise for free.
 
@@ -376,6 +389,7 @@ _PLANS: dict[str, Callable[[Flexibility, Any, str], Plan]] = {
     "nash": _nash,
     "best-response": _best_response,
     "welfare": _welfare,
+    "program": _program,
     "fixed": _fixed,
     "egalitarian": _egalitarian,
 }
