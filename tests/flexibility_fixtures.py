@@ -1,11 +1,24 @@
-"""Instances of the flexibility game that several tests share."""
+"""Instances and plays of the flexibility game that several tests share."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from nashgrid.envs.core.copies import Copies
 from nashgrid.envs.flexibility.players import FITTED_PRICE, FITTED_VOLUME_KWH, TABLE_1
 from nashgrid.envs.flexibility.stage import Stage, static_stage
+
+ID = "flexibility-v0"
+PAIRS = [[0, 0], [0, 0], [1, 1], [1, 1]]  # {1,2}{3,4} at both levels
+GRAND = [[0, 0]] * 4
+ALONE = [[i, i] for i in range(4)]
+RICH = {
+    "cap_dso": 0.012,
+    "cap_tso": 0.02,
+    "price_spikes": (0.3, 2.0),
+    "switching_cost": 0.1,
+    "volume_kwh": (0.848, 0.0, 0.6345, 15.13),
+}
 
 
 def flex4() -> Stage:
@@ -63,3 +76,25 @@ def flex360(seed: int) -> Stage:
             tso.append(rng.uniform(*t.price_range, 24).mean())
             types.append(number)
     return static_stage(np.array([volume]), np.stack([dso, tso], axis=-1)[None], np.array([types]))
+
+
+def start(game, copies, seed=0):
+    scenario = game.draw(np.arange(seed, seed + copies, dtype=np.uint64))
+    return scenario, game.initial(scenario)
+
+
+def day_of(game, labels, split, seed=0, copies=1):
+    """The same labels and splits in all hours: metrics and rewards of every hour."""
+    batch = Copies(game, copies)
+    batch.reset(seed)
+    chosen = np.array([[*at, x] for at, x in zip(labels, split, strict=True)], dtype=np.float64)
+    chosen[:, :2] += 1.0
+    steps = []
+    for _ in range(game.horizon):
+        actions = game.action(batch.scenario, np.repeat(chosen[None], copies, axis=0))
+        steps.append(batch.step(actions))
+    return steps
+
+
+def daily(steps, name):
+    return sum(step.metrics[name][0] for step in steps)
