@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import product
+
 import numpy as np
 
 from nashgrid.envs.core.copies import Copies
+from nashgrid.envs.flexibility.diversity import Diversity, diversity
 from nashgrid.envs.flexibility.players import FITTED_PRICE, FITTED_VOLUME_KWH, TABLE_1
-from nashgrid.envs.flexibility.stage import Stage, static_stage
+from nashgrid.envs.flexibility.stage import Stage, play_stage, static_stage
 
 ID = "flexibility-v0"
 PAIRS = [[0, 0], [0, 0], [1, 1], [1, 1]]  # {1,2}{3,4} at both levels
@@ -98,3 +102,89 @@ def day_of(game, labels, split, seed=0, copies=1):
 
 def daily(steps, name):
     return sum(step.metrics[name][0] for step in steps)
+
+
+GRID_5, GRID_21 = np.linspace(0.0, 1.0, 5), np.linspace(0.0, 1.0, 21)
+
+
+def type_range(members):
+    """A diversity of one's own: range of the members' types, damped by the coalition's size."""
+    out = np.zeros((len(members.types), members.n_labels, 2))
+    for c in range(members.n_labels):
+        inside = members.labels == c
+        types = members.types[..., None]
+        high = np.where(inside, types, -1).max(axis=1)
+        low = np.where(inside, types, 9).min(axis=1)
+        size = inside.sum(axis=1)
+        out[:, c] = np.where(size > 1, (high - low) / (3.0 * np.sqrt(np.maximum(size, 1))), 0.0)
+    return out
+
+
+CUSTOM = Diversity("type-range", type_range, 1.0)
+DIVERSITIES = [diversity(d) for d in ("table", "stdr", "distinct", "price", "none")] + [CUSTOM]
+
+
+def random_stage(seed, hours, n, capped=False, zeros=False):
+    rng = np.random.default_rng(seed)
+    volume = rng.uniform(0.1, 3.0, (hours, n))
+    if zeros:
+        volume *= rng.random((hours, n)) < 0.6
+    stage = static_stage(
+        volume, rng.uniform(0.12, 0.28, (hours, n, 2)), rng.integers(0, 4, (hours, n))
+    )
+    if capped:
+        stage = replace(stage, cap_kwh=rng.uniform(0.0, 1.0, (hours, 2)) * 1.5 * n)
+    return stage
+
+
+def alone(rules, stage):
+    """Utility alone at the better level, without a cap."""
+    hours, n = stage.volume_kwh.shape
+    stage = replace(stage, cap_kwh=np.full((hours, 2), np.inf))
+    labels = np.broadcast_to(np.arange(n)[None, :, None], (hours, n, 2)).copy()
+    return np.maximum(
+        *(play_stage(rules, stage, labels, np.full((hours, n), x)).utility.sum(-1) for x in (0, 1))
+    )
+
+
+def hours_of(stage, chosen):
+    return replace(stage, **{name: value[chosen] for name, value in vars(stage).items()})
+
+
+def every_profile(n, k, splits):
+    """All labels i64[R, n, 2] and splits f64[R, n]."""
+    labels = np.array(list(product(range(k), repeat=2 * n))).reshape(-1, n, 2)
+    split = np.array(list(product(splits, repeat=n)), dtype=float)
+    return np.repeat(labels, len(split), axis=0), np.tile(split, (len(labels), 1))
+
+
+SIX = tuple((t.name, count) for t, count in zip(TABLE_1, (2, 2, 1, 1), strict=True))
+
+
+def days(game, count=3, first=0):
+    return game.draw(np.arange(first, first + count, dtype=np.uint64))
+
+
+def played(game, scenario, profile):
+    """Sums over the day of welfare f64[B] and rewards f64[B, n], through the environment."""
+    state, welfare, rewards = game.initial(scenario), 0.0, 0.0
+    for t in range(game.horizon):
+        step = game.step(scenario, state, game.action(scenario, profile[:, t]))
+        welfare, rewards, state = (
+            welfare + step.metrics["welfare"],
+            rewards + step.rewards,
+            step.state,
+        )
+    assert step.terminated.all()
+    return welfare, rewards
+
+
+def hour_by_deviation(game, scenario, state, actions):
+    """Own rewards f64[B, n] as played and of the best action of one player, all others staying."""
+    value = game.step(scenario, state, actions).rewards
+    best = value.copy()
+    for i, choice in product(range(game.n_agents), np.ndindex(*game.choices)):
+        tried = actions.copy()
+        tried[:, i] = choice
+        best[:, i] = np.maximum(best[:, i], game.step(scenario, state, tried).rewards[:, i])
+    return value, best
