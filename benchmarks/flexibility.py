@@ -34,7 +34,7 @@ from environments import FLEXIBILITY, batched
 
 from nashgrid.baselines.flexibility import annealing, differential_evolution, dynamic_program
 from nashgrid.baselines.flexibility.differential_evolution import Evolution
-from nashgrid.baselines.flexibility.partitions import repeat_hours
+from nashgrid.baselines.flexibility.subsets import repeat_hours
 from nashgrid.envs.flexibility.diversity import diversity
 from nashgrid.envs.flexibility.fixtures import flex360
 from nashgrid.envs.flexibility.payoffs import welfare

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nashgrid.baselines.characteristic.partitions import canonical
 from nashgrid.baselines.flexibility import annealing
 from nashgrid.baselines.flexibility.bound import upper_bound
 from nashgrid.baselines.flexibility.differential_evolution import (
@@ -30,7 +31,7 @@ from nashgrid.baselines.flexibility.differential_evolution import (
 from nashgrid.baselines.flexibility.dynamic_program import vertex_proof
 from nashgrid.baselines.flexibility.enumeration import optimum
 from nashgrid.baselines.flexibility.nash import best_responses
-from nashgrid.baselines.flexibility.partitions import canonical, repeat_hours
+from nashgrid.baselines.flexibility.subsets import repeat_hours
 from nashgrid.envs.core.contract import FloatArray
 from nashgrid.envs.flexibility.diversity import Diversity, Members, diversity
 from nashgrid.envs.flexibility.dynamics import Flexibility

@@ -17,9 +17,7 @@ from hypothesis import strategies as st
 
 from nashgrid.baselines.flexibility import enumeration
 from nashgrid.baselines.flexibility.bound import size_limits, upper_bound
-from nashgrid.baselines.flexibility.partitions import (
-    subset_diversity,
-)
+from nashgrid.baselines.flexibility.subsets import subset_diversity
 from nashgrid.envs.flexibility.diversity import diversity
 from nashgrid.envs.flexibility.stage import Rules, diversity_of
 

@@ -1,4 +1,4 @@
-"""Partitions, enumeration and the dynamic program of the flexibility game."""
+"""Subsets, enumeration and the dynamic program of the flexibility game."""
 
 from __future__ import annotations
 
@@ -20,34 +20,15 @@ from flexibility_fixtures import (
     six,
 )
 
+from nashgrid.baselines.characteristic.partitions import partitions
 from nashgrid.baselines.flexibility import dynamic_program, enumeration
 from nashgrid.baselines.flexibility.bound import upper_bound
-from nashgrid.baselines.flexibility.partitions import (
-    canonical,
-    partitions,
-    repeat_hours,
-    subset_diversity,
-)
+from nashgrid.baselines.flexibility.subsets import repeat_hours, subset_diversity
 from nashgrid.envs.flexibility.diversity import diversity
 from nashgrid.envs.flexibility.payoffs import welfare
 from nashgrid.envs.flexibility.stage import Rules, diversity_of, play_stage
 
-# ----- partitions -----
-
-
-def test_partitions_are_as_many_as_the_bell_and_stirling_numbers():
-    assert [len(partitions(n)) for n in range(1, 8)] == [1, 2, 5, 15, 52, 203, 877]
-    assert [len(partitions(5, k)) for k in range(1, 6)] == [1, 16, 41, 51, 52]
-
-
-def test_partitions_are_distinct_and_canonical():
-    rows = partitions(6, 4)
-    assert len(np.unique(rows, axis=0)) == len(rows)
-    np.testing.assert_array_equal(canonical(rows), rows)
-
-
-def test_canonical_labels_are_numbered_by_first_player():
-    np.testing.assert_array_equal(canonical(np.array([[5, 2, 5, 0, 2]])), [[0, 1, 0, 2, 1]])
+# ----- subsets -----
 
 
 @pytest.mark.parametrize("d", DIVERSITIES, ids=lambda d: d.name)

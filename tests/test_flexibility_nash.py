@@ -17,6 +17,7 @@ from flexibility_fixtures import (
     random_stage,
 )
 
+from nashgrid.baselines.characteristic.partitions import partitions
 from nashgrid.baselines.flexibility import enumeration
 from nashgrid.baselines.flexibility.bound import upper_bound
 from nashgrid.baselines.flexibility.nash import (
@@ -25,10 +26,7 @@ from nashgrid.baselines.flexibility.nash import (
     pure_equilibria,
     revision_dynamics,
 )
-from nashgrid.baselines.flexibility.partitions import (
-    partitions,
-    repeat_hours,
-)
+from nashgrid.baselines.flexibility.subsets import repeat_hours
 from nashgrid.envs.flexibility.diversity import diversity
 from nashgrid.envs.flexibility.payoffs import welfare
 from nashgrid.envs.flexibility.stage import Rules, play_stage

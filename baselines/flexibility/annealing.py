@@ -26,13 +26,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nashgrid.baselines.flexibility.partitions import (
+from nashgrid.baselines.flexibility.per_seed import one_per_seed
+from nashgrid.baselines.flexibility.subsets import (
     MOST_SUBSETS,
     Solution,
     subset_diversity,
     utilitarian,
 )
-from nashgrid.baselines.flexibility.per_seed import one_per_seed
 from nashgrid.envs.core.contract import BoolArray, FloatArray, SeedArray
 from nashgrid.envs.core.random import hashed, stream, uniform
 from nashgrid.envs.flexibility.stage import Rules, Stage

@@ -15,8 +15,8 @@ from itertools import permutations, product
 import numpy as np
 from numpy.typing import NDArray
 
+from nashgrid.baselines.characteristic.partitions import partitions
 from nashgrid.baselines.flexibility.enumeration import best_splits, structure_values
-from nashgrid.baselines.flexibility.partitions import partitions
 from nashgrid.envs.core.contract import BoolArray, FloatArray
 from nashgrid.envs.flexibility.stage import Rules, Stage
 

@@ -9,7 +9,7 @@ import numpy as np
 from nashgrid.baselines.flexibility.bound import upper_bound
 from nashgrid.baselines.flexibility.dynamic_program import vertex_proof
 from nashgrid.baselines.flexibility.hours import OWN_REWARDS, in_reward_units, stage_at
-from nashgrid.baselines.flexibility.partitions import subset_diversity
+from nashgrid.baselines.flexibility.subsets import subset_diversity
 from nashgrid.envs.core.contract import BoolArray, FloatArray
 from nashgrid.envs.flexibility.draw import Day
 from nashgrid.envs.flexibility.dynamics import Flexibility

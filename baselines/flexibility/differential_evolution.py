@@ -38,8 +38,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nashgrid.baselines.flexibility.partitions import Solution, repeat_hours, utilitarian
 from nashgrid.baselines.flexibility.per_seed import one_per_seed
+from nashgrid.baselines.flexibility.subsets import Solution, repeat_hours, utilitarian
 from nashgrid.envs.core.contract import FloatArray, SeedArray
 from nashgrid.envs.core.errors import Problems
 from nashgrid.envs.flexibility.payoffs import welfare

@@ -18,10 +18,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from nashgrid.baselines.flexibility.partitions import (
+from nashgrid.baselines.characteristic.partitions import canonical
+from nashgrid.baselines.flexibility.subsets import (
     MOST_SUBSETS,
     Solution,
-    canonical,
     subset_diversity,
     utilitarian,
 )

@@ -17,13 +17,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from nashgrid.baselines.flexibility.partitions import (
-    Solution,
-    block_masks,
-    partitions,
-    subset_diversity,
-    utilitarian,
-)
+from nashgrid.baselines.characteristic.partitions import block_masks, partitions
+from nashgrid.baselines.flexibility.subsets import Solution, subset_diversity, utilitarian
 from nashgrid.envs.core.cached_njit import cached_njit
 from nashgrid.envs.core.contract import FloatArray
 from nashgrid.envs.flexibility import kernels

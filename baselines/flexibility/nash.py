@@ -13,9 +13,10 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from nashgrid.baselines.characteristic.partitions import canonical, partitions
 from nashgrid.baselines.flexibility import nash_kernels as kernels
 from nashgrid.baselines.flexibility.enumeration import level_utilities
-from nashgrid.baselines.flexibility.partitions import canonical, partitions, subset_diversity
+from nashgrid.baselines.flexibility.subsets import subset_diversity
 from nashgrid.envs.core.contract import BoolArray, FloatArray, SeedArray
 from nashgrid.envs.core.random import stream
 from nashgrid.envs.flexibility.kernels import STDR

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nashgrid.baselines.flexibility.partitions import repeat_hours
+from nashgrid.baselines.flexibility.subsets import repeat_hours
 from nashgrid.envs.core.contract import SeedArray
 from nashgrid.envs.flexibility.stage import Stage
 

@@ -33,7 +33,6 @@ from nashgrid.baselines.flexibility.hours import (
     stage_at,
 )
 from nashgrid.baselines.flexibility.nash import best_responses, dynamics
-from nashgrid.baselines.flexibility.partitions import MOST_SUBSETS
 from nashgrid.baselines.flexibility.paths import (
     Chosen,
     Path,
@@ -41,6 +40,7 @@ from nashgrid.baselines.flexibility.paths import (
     replay,
     walk,
 )
+from nashgrid.baselines.flexibility.subsets import MOST_SUBSETS
 from nashgrid.baselines.reference import Certificate, Reference, Replay
 from nashgrid.envs.core.contract import Actions, BoolArray, FloatArray, Game, SeedArray, take
 from nashgrid.envs.core.random import hashed, stream, uniform

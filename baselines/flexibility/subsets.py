@@ -1,4 +1,4 @@
-"""Partitions of a few players, their diversity by subset, and what an exact solver returns.
+"""Diversity of every subset of a few players, and what an exact solver returns.
 
 A subset of players is a bit mask: bit i is player i.
 """
@@ -41,42 +41,6 @@ def utilitarian(
     """A profile with the utilities and the welfare that the game gives it."""
     utility = play_stage(rules, stage, labels, split).utility.sum(axis=-1)
     return Solution(labels, split, utility, utility.sum(axis=-1))
-
-
-def partitions(n: int, most: int | None = None) -> NDArray[np.int64]:
-    """i64[P, n]: every partition of n players into at most ``most`` (None: n) blocks, as labels.
-
-    Blocks are numbered by their first player (restricted growth strings), rows in lexicographic
-    order: row 0 is the grand coalition, and with n blocks allowed the last row has everybody alone.
-    """
-    most = n if most is None else most
-    if n < 1 or most < 1:
-        raise ValueError(f"partitions of {n} players into at most {most} blocks: give both >= 1")
-    rows = np.zeros((1, 1), dtype=np.int64)
-    for _ in range(n - 1):
-        width = np.minimum(rows.max(axis=1) + 2, most)  # labels that the next player can take
-        next_label = np.arange(width.sum()) - np.repeat(np.cumsum(width) - width, width)
-        rows = np.concatenate([np.repeat(rows, width, axis=0), next_label[:, None]], axis=1)
-    return rows
-
-
-def canonical(labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The same partitions, blocks numbered by their first player; i64[..., n] -> i64[..., n]."""
-    n = labels.shape[-1]
-    same = labels[..., :, None] == labels[..., None, :]
-    first = same.argmax(axis=-1)  # the first player of one's block
-    opens = first == np.arange(n)
-    number: NDArray[np.int64] = np.cumsum(opens, axis=-1) - 1
-    return np.take_along_axis(number, first, axis=-1)
-
-
-def block_masks(rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """i64[P, n]: bit masks of the blocks of the partitions i64[P, n]; 0 where there is none."""
-    n = rows.shape[1]
-    masks = np.zeros_like(rows)
-    for i in range(n):
-        masks[np.arange(len(rows)), rows[:, i]] |= 1 << i
-    return masks
 
 
 def subset_diversity(rules: Rules, stage: Stage) -> FloatArray:
