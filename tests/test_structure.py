@@ -51,10 +51,10 @@ def test_dependencies_point_one_way():
     assert seen > 100
 
 
-def test_nothing_balanced_and_no_surrogate_is_on_the_path_of_step_solve_or_score():
-    """Only runpp_3ph of pandapower is ever called, in the reference engine alone; nothing fits,
-    interpolates or learns a stand-in for the power flow."""
-    balanced = {"runpp", "rundcpp", "runopp", "rundcopp"}
+def test_pandapower_solves_in_the_reference_engine_alone_and_no_surrogate_does():
+    """Only runpp and runpp_3ph of pandapower are ever called, in the reference engine alone;
+    nothing fits, interpolates or learns a stand-in for the power flow."""
+    balanced = {"rundcpp", "runopp", "rundcopp"}
     fitted = {"interpolate", "CubicSpline", "RectBivariateSpline", "interp1d", "griddata",
               "polyfit", "lstsq", "curve_fit", "sklearn"}  # fmt: skip
     calls = []
@@ -67,7 +67,7 @@ def test_nothing_balanced_and_no_surrogate_is_on_the_path_of_step_solve_or_score
                     name = node.name.split(".")[-1]
                 if name in balanced | fitted:
                     calls.append((path.name, name))
-                if name == "runpp_3ph":
+                if name in ("runpp", "runpp_3ph"):
                     assert path.name == "pandapower_engine.py", f"{path} runs pandapower"
     assert calls == []
 

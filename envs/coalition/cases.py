@@ -114,6 +114,7 @@ def from_net(
     _check(net, name)
     if len(net.trafo) and "tap_dependency_table" not in net.trafo:
         net.trafo["tap_dependency_table"] = False  # nets of older pandapowers: no warning each time
+    kept = deepcopy(net)
     net["_options"] = {}
     _add_ppc_options(
         net,
@@ -188,7 +189,8 @@ def from_net(
         load_pu=load / net.sn_mva,
         generation_pu=generation / net.sn_mva,
         bus_index=index,
-        net=_bare(net),
+        node_of={b: position[k] for b, k in node.items()},
+        net=kept,
     )
 
 
@@ -213,9 +215,7 @@ def _check(net: Any, name: str) -> None:
         )
 
 
-def _refuse(
-    name: str, what: str, remedy: str, between: list[str], bad: NDArray[np.bool_]
-) -> None:
+def _refuse(name: str, what: str, remedy: str, between: list[str], bad: NDArray[np.bool_]) -> None:
     if bad.any():
         shown = ", ".join(between[e] for e in np.flatnonzero(bad)[:10])
         raise ValueError(
@@ -239,14 +239,6 @@ def _powers(
                 p = sign * p_mw * scaling
                 (load if p > 0.0 else generation)[position[node[b]]] += abs(p)
     return load, generation
-
-
-def _bare(net: Any) -> Any:
-    """Without what the conversion left behind."""
-    for key in [k for k in net if k.startswith("_") and k not in ("_empty_res_bus",)]:
-        if key in ("_options", "_ppc", "_pd2ppc_lookups", "_is_elements", "_impedance_bb_switches"):
-            net.pop(key, None)
-    return net
 
 
 def _eight_node_net() -> Any:

@@ -32,6 +32,8 @@ class Grid:
     load_pu, generation_pu : f64[buses] of the network as given, both >= 0; a negative load counts
         as generation, a generator that draws as load
     bus_index : i64[buses] the bus of the pandapower net (one of them, where a switch joins several)
+    node_of : bus of the pandapower net -> position in `buses`
+    net : the pandapower net; see `pandapower_net`
 
     Arrays are read-only: a grid is kept and shared.
     """
@@ -49,6 +51,7 @@ class Grid:
     load_pu: FloatArray
     generation_pu: FloatArray
     bus_index: IntArray
+    node_of: dict[int, int] = field(repr=False)
     net: Any = field(repr=False)
 
     def __post_init__(self) -> None:

@@ -100,3 +100,36 @@ def _solve_one(
     finally:
         net.asymmetric_load[columns] = rated
     return 0
+
+
+def solve_balanced(
+    net: Any, p_mw: FloatArray, q_mvar: FloatArray
+) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:
+    """Balanced power flows of a net by pandapower's runpp, one after the other, each from the
+    direct-current start: no result of one is used in the next.
+
+    net : changed in its loads; gens hold their voltages without limits of reactive power
+    p_mw, q_mvar : f64[B, loads] power drawn by the net's loads, in the order of its table
+
+    Returns |V| f64[B, buses in service], pu; loss f64[B] of lines, transformers and impedances, MW;
+    and converged; both zero where not.
+    """
+    import pandapower as pp
+
+    b = len(p_mw)
+    buses = net.bus.index[net.bus.in_service]
+    v_pu, loss_mw, ok = np.zeros((b, len(buses))), np.zeros(b), np.zeros(b, bool)
+    for row in range(b):
+        net.load["p_mw"], net.load["q_mvar"] = p_mw[row], q_mvar[row]
+        try:
+            pp.runpp(net, init="dc", calculate_voltage_angles=True, tolerance_mva=1e-6, numba=False)
+        except pp.LoadflowNotConverged:
+            continue
+        ok[row] = True
+        v_pu[row] = net.res_bus.vm_pu.loc[buses]
+        loss_mw[row] = sum(
+            net[f"res_{kind}"].pl_mw.sum()
+            for kind in ("line", "trafo", "impedance")
+            if len(net[kind])
+        )
+    return v_pu, loss_mw, ok
