@@ -4,7 +4,8 @@
 
 An env-step is a round of all agents: observation, step, and its part of the draw and restart of an
 episode, since whole episodes are played. In the market that is one round with two power flows; in
-the flexibility game 24 rounds, whose actions are choices, drawn at random. All rates are medians of
+the flexibility game 24 rounds and in the coalition game 16, whose actions are choices, drawn at
+random; in the latter every round solves the equilibrium of the groups. All rates are medians of
 interleaved blocks of CPU time, one thread, one run: their ratios hold on a busy machine too. "dict
 API" is the PettingZoo parallel environment; "payoffs alone" is ``play_stage``, and nothing else.
 """
@@ -25,18 +26,21 @@ from time import process_time  # noqa: E402
 import numpy as np  # noqa: E402
 
 import nashgrid  # noqa: E402
+from nashgrid.envs.coalition import stage as coalition  # noqa: E402
+from nashgrid.envs.core.checks import random_actions  # noqa: E402
 from nashgrid.envs.core.copies import Copies  # noqa: E402
 from nashgrid.envs.core.random import uniform  # noqa: E402
 from nashgrid.envs.flexibility.stage import play_stage  # noqa: E402
 
 BLOCK_S = 0.1
 MARKET, OLIGOPOLY, FLEXIBILITY = "market-v0", "oligopoly-v0", "flexibility-v0"
+COALITION = "coalition-v0"
 Case = tuple[Callable[[], None], int]  # something to do, and the env-steps that it makes
 
 
-def batched(id: str, preset: str, copies: int) -> Case:
+def batched(id: str, preset: str, copies: int, **arguments: object) -> Case:
     """One episode of every copy."""
-    game = nashgrid.game(id, preset)
+    game = nashgrid.game(id, preset, **arguments)
     batch = Copies(game, copies)
     batch.reset(seed=0)
     shape = (copies, game.n_agents, game.action_size)
@@ -77,6 +81,20 @@ def payoffs(preset: str, copies: int) -> Case:
 
     def play() -> None:
         play_stage(rules, stage, state.labels, state.split)
+
+    return play, copies
+
+
+def equilibria(preset: str, copies: int) -> Case:
+    """The equilibria of one round of the coalition game after one of random play."""
+    game = nashgrid.game(COALITION, preset)
+    scenario = game.draw(np.arange(copies, dtype=np.uint64))
+    actions = random_actions(game, copies, 0)
+    labels = game.step(scenario, game.initial(scenario), actions).state.labels
+    rows = np.arange(copies)
+
+    def play() -> None:
+        coalition.play_stage(game.rules, scenario, rows, labels)
 
     return play, copies
 
@@ -122,6 +140,13 @@ def main() -> None:
         "full (360 players), 128 copies": batched(FLEXIBILITY, "full", 128),
         "full (360 players), payoffs alone, 128": payoffs("full", 128),
         "network (360 players), 16 copies": batched(FLEXIBILITY, "network", 16),
+        "eight-node, 4096 copies": batched(COALITION, "eight-node", 4096),
+        "eight-node, 1 copy, dict API": alone(COALITION, "eight-node"),
+        "eight-node, equilibria alone, 4096": equilibria("eight-node", 4096),
+        "ieee30 without AC check, 512 copies": batched(COALITION, "ieee30", 512, ac="off"),
+        "ieee30 with AC check, 512 copies": batched(COALITION, "ieee30", 512),
+        "ieee118 with AC check, 16 copies": batched(COALITION, "ieee118", 16),
+        "ieee300 with AC check, 8 copies": batched(COALITION, "ieee300", 8),
     }
     agents = {name: 360 for name in cases if "360 players" in name}
     seconds: dict[str, list[float]] = {name: [] for name in cases}
@@ -147,6 +172,9 @@ def main() -> None:
             ("four-players, 4096 copies", "four-players, 1 copy, arrays"),
             ("four-players, 4096 copies", "four-players, 1 copy, dict API"),
             ("full (360 players), 128 copies", "full (360 players), payoffs alone, 128"),
+            ("eight-node, 4096 copies", "eight-node, equilibria alone, 4096"),
+            ("eight-node, 4096 copies", "eight-node, 1 copy, dict API"),
+            ("ieee30 with AC check, 512 copies", "ieee30 without AC check, 512 copies"),
         )
     }
     for name, share in shares.items():

@@ -33,6 +33,14 @@ register(
         summary="end-users sell flexibility to DSO and TSO in coalitions that change by the hour",
     )
 )
+register(
+    Spec(
+        id="coalition-v0",
+        entry_point="nashgrid.envs.coalition.dynamics:TradingGroups",
+        page="nashgrid.envs.coalition_v0",
+        summary="owners of private lines form trading groups on a public grid with quadratic loss",
+    )
+)
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -12,6 +12,7 @@ from small_game import HaulGame, RaftGame
 
 import nashgrid
 from nashgrid import baselines
+from nashgrid.envs.coalition.cases import grid
 from nashgrid.envs.core import checks
 from nashgrid.envs.core.contract import put, repeat, take
 from nashgrid.envs.core.copies import Copies
@@ -24,7 +25,7 @@ EVERY_GAME = [
 ]
 
 
-MANY = 100  # players; the full checks run on a game with the same rules and a twentieth of them
+MANY = 100  # players; the full checks run on a game with the same rules and few of them
 LARGE = [(id, preset) for id, preset in EVERY_GAME if nashgrid.game(id, preset).n_agents > MANY]
 
 
@@ -32,6 +33,10 @@ def few_players(id, preset):
     game = nashgrid.game(id, preset)
     if game.n_agents <= MANY:
         return game
+    if id == "coalition-v0":
+        public = grid(game.network)
+        names = tuple(public.buses[bus] for bus in public.others[:12])
+        return replace(game, agents_at=names, density=0.5, rounds=4)
     return replace(game, players=tuple((name, count // 20) for name, count in game.players))
 
 
@@ -61,7 +66,7 @@ def test_game_of_many_players_keeps_the_promises(id, preset):
     env = nashgrid.make(game)
     env.reset(seed=0)
     _, rewards, *_ = env.step({a: env.action_space(a).sample() for a in env.agents})
-    assert len(rewards) == game.n_agents and len(LARGE) == 2
+    assert len(rewards) == game.n_agents and len(LARGE) == 4
 
 
 @pytest.mark.parametrize(
@@ -76,6 +81,7 @@ def test_game_of_choices_keeps_the_promises(game):
 
 PLAY = """
 import hashlib, numpy as np, nashgrid
+from nashgrid.envs.coalition.cases import grid
 from nashgrid.envs.core import checks
 digest = hashlib.sha256()
 for id in nashgrid.envs.ids():

@@ -23,7 +23,13 @@ def run(name, *arguments):
 
 
 def test_every_example_is_run_here():
-    known = {"coalitions.py", "parallel_loop.py", "sb3_one_seat.py", "sb3_shared.py"}
+    known = {
+        "coalitions.py",
+        "four_models.py",
+        "parallel_loop.py",
+        "sb3_one_seat.py",
+        "sb3_shared.py",
+    }
     assert {path.name for path in EXAMPLES.glob("*.py")} == known
 
 
@@ -63,3 +69,12 @@ def test_coalitions_of_the_first_hour_are_an_equilibrium_below_the_optimum():
             actions = played.copy()
             actions[0, i] = choice
             assert game.step(scenario, state, actions).rewards[0, i] <= payoffs[i] * (1 + 1e-9)
+
+
+def test_more_coordination_never_loses_more_in_the_four_models():
+    printed = run("four_models.py")
+    losses = [float(x) for x in re.findall(r"loss +(\d+\.\d+) pu", printed)]
+    assert len(losses) == 12
+    for ad_hoc, alone, cooperative, integrated in np.reshape(losses, (3, 4)):
+        assert integrated <= cooperative + 1e-3  # equal where r is proportional to x
+        assert cooperative <= min(ad_hoc, alone) + 1e-3

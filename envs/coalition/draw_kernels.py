@@ -63,7 +63,7 @@ def draw(
     flow_base, limit = np.zeros((copies, limits)), np.zeros((copies, limits))
     neighbour = np.full((copies, n, near), -1)
     neighbour_line = np.full((copies, n, near), -1)
-    bus_p = np.zeros((copies, buses))
+    bus_p, bus_demand = np.zeros((copies, buses)), np.zeros((copies, buses))
     position = np.zeros((copies, n, 2))
     demand, made = np.empty(buses), np.empty(buses)
     is_agent = np.zeros(buses, np.bool_)
@@ -93,7 +93,7 @@ def draw(
                 if owners < 0.0 or is_agent[s]:
                     made[s] *= share * wanted / total
         for s in range(buses):
-            bus_p[b, s] = made[s] - demand[s]
+            bus_p[b, s], bus_demand[b, s] = made[s] - demand[s], demand[s]
         mean = wanted / n
         for i in range(n):
             if q_given.shape[0] > 0:
@@ -156,5 +156,14 @@ def draw(
             limit[b, c] = line_limit * max(limit[b, c], 0.01 * largest)
     return (
         q, line_from, line_to, line_r, prices, own, public_term, others_loss, flow_base, limit,
-        neighbour, neighbour_line, bus_p, position,
+        neighbour, neighbour_line, bus_p, bus_demand, position,
     )  # fmt: skip
+
+
+@njit(cache=True, nogil=True)
+def row_sums(parts):
+    out = np.zeros(parts.shape[0])
+    for b in range(parts.shape[0]):
+        for i in range(parts.shape[1]):
+            out[b] += parts[b, i]
+    return out

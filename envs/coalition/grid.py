@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nashgrid.envs.core.errors import unknown
+from nashgrid.envs.physics.elimination import solve_definite
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -78,7 +79,8 @@ class Grid:
         a = incidence(self.from_bus, self.to_bus, self.n_buses)[:, self.others]
         weighted = a / self.x_pu[:, None]
         h = np.zeros((self.n_branches, self.n_buses))
-        h[:, self.others] = np.linalg.solve(a.T @ weighted, weighted.T).T
+        laplacian = np.einsum("ei,ej->ij", a, weighted)
+        h[:, self.others] = solve_definite(laplacian, weighted.T).T
         return _read_only(h)
 
     @cached_property
@@ -102,7 +104,7 @@ def incidence(from_bus: IntArray, to_bus: IntArray, n_buses: int) -> FloatArray:
 
 def quadratic_loss(ptdf: FloatArray, r_pu: FloatArray) -> FloatArray:
     """H' diag(r) H, exactly symmetric."""
-    q = ptdf.T @ (r_pu[:, None] * ptdf)
+    q = np.einsum("ei,ej->ij", ptdf, r_pu[:, None] * ptdf)
     return 0.5 * (q + q.T)
 
 

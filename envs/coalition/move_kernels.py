@@ -106,7 +106,7 @@ def move(encoding, actions, seeds, stream, t, labels, neighbour):
 
 @cached_njit(error_model="numpy")
 def mask(encoding, trades, labels, neighbour):
-    """bool[B, n, options]: what is legal at the beginning of a round, see ``move`` and ``trade``."""
+    """bool[B, n, options]: what is legal as a round begins, see ``move`` and ``trade``."""
     copies, n = labels.shape
     near = neighbour.shape[2]
     options = n if encoding == LABEL else near + 2

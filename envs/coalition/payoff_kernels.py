@@ -50,6 +50,34 @@ def own_costs(
                     fees[j] += 0.5 * fee
 
 
+@njit(cache=True, nogil=True)
+def share_out(rule, group, alone, cost, fees, total, weight, size, value, payoff):
+    """Writes the value of everybody's group, f64[n], and under EQUAL and PROPORTIONAL payoffs.
+
+    total, weight f64[n], size i64[n] are room to work in.
+    """
+    n = group.shape[0]
+    for g in range(n):
+        total[g], weight[g], size[g] = 0.0, 0.0, 0
+    for i in range(n):
+        g = group[i]
+        total[g] -= cost[i] + fees[i]
+        weight[g] += abs(alone[i])
+        size[g] += 1
+    for i in range(n):
+        value[i] = total[group[i]]
+    if rule != EQUAL and rule != PROPORTIONAL:
+        return
+    for i in range(n):
+        total[group[i]] -= alone[i]
+    for i in range(n):
+        g = group[i]
+        share = 1.0 / size[g]
+        if rule == PROPORTIONAL and weight[g] > 0.0:
+            share = abs(alone[i]) / weight[g]
+        payoff[i] = alone[i] + share * total[g]
+
+
 @cached_njit(box_kernels, equilibrium_kernels)
 def play(
     variant, rule, fee_kind, loss_matrix, limited, rows, labels, line_from, line_to, line_r, q,
@@ -95,24 +123,10 @@ def play(
         )  # fmt: skip
         for i in range(n):
             price[at, i] = -price[at, i]  # value of power, not its marginal cost
-            total[i], weight[i], size[i] = 0.0, 0.0, 0
-        for i in range(n):
-            g = group[i]
-            total[g] -= cost[at, i] + fees[at, i]
-            weight[g] += abs(alone[row, i])
-            size[g] += 1
-        for i in range(n):
-            value[at, i] = total[group[i]]
-        if rule == EQUAL or rule == PROPORTIONAL:
-            for i in range(n):
-                total[group[i]] -= alone[row, i]
-            for i in range(n):
-                g = group[i]
-                share = 1.0 / size[g]
-                if rule == PROPORTIONAL and weight[g] > 0.0:
-                    share = abs(alone[row, i]) / weight[g]
-                payoff[at, i] = alone[row, i] + share * total[g]
-        elif rule == PRICE:
+        share_out(
+            rule, group, alone[row], cost[at], fees[at], total, weight, size, value[at], payoff[at]
+        )
+        if rule == PRICE:
             for i in range(n):
                 payoff[at, i] = _price_pay(
                     i, variant, loss_matrix, limited, q[row], public_term[row], price_loss[row],
@@ -126,7 +140,7 @@ def play(
                     rent = (price[at, j] - price[at, i]) * f - price_loss[row] * r * f * f
                     payoff[at, i] += 0.5 * rent
                     payoff[at, j] += 0.5 * rent
-        else:
+        elif rule == SHAPLEY:
             _shapley(
                 at, row, variant, fee_kind, loss_matrix, limited, line_from[row], line_to[row],
                 line_r[row], q[row], public_term[row], flow_base[row], limit[row], price_buy[row],
@@ -159,6 +173,51 @@ def _price_pay(
     for c in range(shadow.shape[0]):
         pay += shadow[c] * limited[c, i] * p[i]
     return pay
+
+
+@njit(cache=True, nogil=True)
+def play_given(
+    variant, rule, fee_kind, loss_matrix, rows, labels, flow, line_from, line_to, line_r, q,
+    public_term, price_buy, price_sell, price_loss, fee, alone,
+):  # fmt: skip
+    """``play`` with the flows f64[R, L] given instead of those of the equilibrium.
+
+    Flows between groups have to be zero; without generators and limits. ``price`` is what one unit
+    more at the agent would save its group. Returns what ``play`` returns, without flow and shadow.
+    """
+    many, n = labels.shape
+    lines = line_from.shape[1]
+    p, price, generated = np.zeros((many, n)), np.zeros((many, n)), np.zeros((many, n))
+    public, cost, fees = np.zeros((many, n)), np.zeros((many, n)), np.zeros((many, n))
+    value, payoff = np.zeros((many, n)), np.zeros((many, n))
+    total, weight, size = np.empty(n), np.empty(n), np.empty(n, dtype=np.int64)
+    for at in range(many):
+        row, group = rows[at], labels[at]
+        for i in range(n):
+            p[at, i] = q[row, i]
+        for e in range(lines):
+            p[at, line_from[row, e]] -= flow[at, e]
+            p[at, line_to[row, e]] += flow[at, e]
+        for i in range(n):
+            caused, own = public_term[row, i], 0.0
+            for j in range(n):
+                term = loss_matrix[i, j] * p[at, j]
+                caused += term
+                if group[i] == group[j]:
+                    own += term
+            public[at, i] = p[at, i] * caused
+            price[at, i] = price_sell[row] if p[at, i] > 0.0 else price_buy[row]
+            if variant == equilibrium_kernels.EXTERNALITY:
+                price[at, i] -= price_loss[row] * (caused + own)
+        own_costs(
+            variant, fee_kind, line_from[row], line_to[row], line_r[row], price_buy[row],
+            price_sell[row], price_loss[row], generated[at], generated[at], fee[row], group, p[at],
+            generated[at], flow[at], public[at], cost[at], fees[at],
+        )  # fmt: skip
+        share_out(
+            rule, group, alone[row], cost[at], fees[at], total, weight, size, value[at], payoff[at]
+        )
+    return p, price, generated, public, cost, fees, value, payoff
 
 
 @cached_njit(box_kernels, equilibrium_kernels)

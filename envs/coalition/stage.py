@@ -155,6 +155,43 @@ def play_stage(
     )
 
 
+def play_flows(
+    rules: Rules,
+    stage: Stage,
+    rows: NDArray[np.int64],
+    labels: NDArray[np.int64],
+    flow_pu: FloatArray,
+) -> Outcome:
+    """Payoffs of R partitions in which the members agreed on the flows f64[R, L] themselves.
+
+    For stages without generators and limits, and shares "equal" or "proportional"; flows between
+    groups have to be zero.
+    """
+    flow = np.array(flow_pu, dtype=np.float64)
+    parts = _kernels().play_given(
+        VARIANTS.index(rules.variant),
+        SHARING.index(rules.sharing),
+        FEES.index(rules.fee_per),
+        rules.loss_matrix,
+        rows,
+        np.ascontiguousarray(labels, dtype=np.int64),
+        flow,
+        stage.line_from,
+        stage.line_to,
+        stage.line_r_pu,
+        stage.q_pu,
+        stage.public_term_pu,
+        stage.price_buy,
+        stage.price_sell,
+        stage.price_loss,
+        stage.fee,
+        stage.alone,
+    )
+    many = len(labels)
+    shadow, failed = np.zeros((many, len(rules.limits))), np.zeros(many, dtype=bool)
+    return Outcome(*(*parts, flow, shadow, failed))
+
+
 def all_alone(rules: Rules, stage: Stage) -> Outcome:
     """Everybody alone, in every scenario: its payoffs are v0, whatever the sharing."""
     copies, n = stage.q_pu.shape

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nashgrid.envs.physics.balanced_model import BalancedModel, compile_network
+from nashgrid.envs.physics.elimination import solve_definite
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -58,7 +59,8 @@ class HeldModel:
         weight -= np.diag(weight.sum(axis=1))  # no shunts: -A' diag(b) A, as taps are near 1
         inner = np.delete(nodes, model.sources)
         angles = np.zeros((n, n))
-        angles[np.ix_(inner, inner)] = np.linalg.inv(-weight[np.ix_(inner, inner)])
+        reduced = -weight[np.ix_(inner, inner)]
+        angles[np.ix_(inner, inner)] = solve_definite(reduced, np.eye(len(inner)))
         others = np.setdiff1d(inner, self.held)
         return y, angles, *(a.astype(np.int32) for a in (model.sources, self.held, others))
 
@@ -144,8 +146,7 @@ def solve_held(held: HeldModel, p_mw: ArrayLike, q_mvar: ArrayLike) -> HeldFlow:
     power = -model.loads_by_node(columns)
     finite = np.isfinite(power).all(axis=1)
     power = np.where(finite[:, None], power, 0.0)
-    active = np.ascontiguousarray(power.real)[..., None]
-    angle = np.angle(held.start) + (angles @ active)[..., 0]
+    angle = np.angle(held.start) + np.einsum("ij,bj->bi", angles, np.ascontiguousarray(power.real))
     start = np.empty((b, n), dtype=np.complex128)
     # in real parts, as below: complex products into reused temporaries round differently by batch
     start.real, start.imag = np.abs(held.start) * np.cos(angle), np.abs(held.start) * np.sin(angle)
