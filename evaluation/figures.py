@@ -6,6 +6,7 @@ A plot may clip what does not fit a logarithmic axis; it then prints how much it
 from __future__ import annotations
 
 import io
+import pathlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nashgrid.baselines import best_response, reference_policy
-from nashgrid.baselines.profiles import last_moves
+from nashgrid.baselines.profiles import is_replayable, last_moves
 from nashgrid.envs.core.contract import FloatArray, Game, repeat
 from nashgrid.evaluation.scenarios import Scenarios
 
@@ -53,6 +54,15 @@ def svg(figure: Figure) -> str:
     with matplotlib.rc_context(STYLE):
         figure.savefig(text, format="svg", metadata=nothing)
     return text.getvalue()[text.getvalue().index("<svg") :]
+
+
+def save(figure: Figure, stem: pathlib.Path) -> None:
+    """As .png and .svg."""
+    import matplotlib
+
+    stem.with_suffix(".svg").write_text(svg(figure), encoding="utf-8")
+    with matplotlib.rc_context(STYLE):
+        figure.savefig(stem.with_suffix(".png"), dpi=150)
 
 
 def learning(rows: Sequence[Mapping[str, float]], result: Mapping[str, Any]) -> Figure:
@@ -337,8 +347,11 @@ def _outcome(
 
 
 def picture(game: Game, scenario: Any, quantity: FloatArray) -> Figure | None:
-    """The game's own picture of one copy after play of the given quantities, f64[T, N, A]."""
-    if game.pictures is None:
+    """The game's own picture of one copy after play of the given quantities, f64[T, N, A].
+
+    None for a game without pictures, or whose actions cannot play quantities.
+    """
+    if game.pictures is None or not is_replayable(game, scenario):
         return None
     state = game.initial(scenario)
     for joint in quantity:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nashgrid.baselines.flexibility.differential_evolution import Runs
-from nashgrid.evaluation.figures import BLUE, GOLD, GREEN, GREY, RED, STYLE, new_figure, svg
+from nashgrid.evaluation.figures import BLUE, GOLD, GREEN, GREY, RED, STYLE, new_figure
 from nashgrid.evaluation.flexibility_paper import intervals
 
 if TYPE_CHECKING:
@@ -63,12 +62,3 @@ def coalitions(runs: Runs, published: float = 190.0) -> Figure:
         axes.margins(x=0.0)
         axes.legend(loc="upper right")
     return out
-
-
-def save(figure: Figure, stem: Path) -> None:
-    """As .png and .svg."""
-    import matplotlib
-
-    stem.with_suffix(".svg").write_text(svg(figure), encoding="utf-8")
-    with matplotlib.rc_context(STYLE):
-        figure.savefig(stem.with_suffix(".png"), dpi=150)

@@ -274,10 +274,10 @@ def test_bench_measures_every_game(capsys, monkeypatch):
 
 
 def test_reproduce_prints_published_numbers_beside_ours(capsys, monkeypatch, tmp_path):
-    from nashgrid import reproducing
+    from nashgrid import reproduce_flexibility as paper
 
-    assert reproducing.QUICK.runs * reproducing.QUICK.generations < reproducing.KEPT
-    monkeypatch.setattr(reproducing, "QUICK", reproducing.Scale("tiny", 2, 10, 10, 4, 0))
+    assert paper.QUICK.runs * paper.QUICK.generations < paper.KEPT
+    monkeypatch.setattr(paper, "QUICK", paper.Scale("tiny", 2, 10, 10, 4, 0))
     monkeypatch.chdir(tmp_path)
     assert main(["reproduce", "flexibility", "--quick"]) == 0
     printed = capsys.readouterr().out
@@ -291,12 +291,12 @@ def test_reproduce_prints_published_numbers_beside_ours(capsys, monkeypatch, tmp
 
 
 def test_interrupted_reproduction_tells_how_to_go_on(capsys, monkeypatch):
-    from nashgrid import reproducing
+    from nashgrid import reproduce_flexibility
 
     def interrupted(*_args, **_kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(reproducing, "flexibility", interrupted)
+    monkeypatch.setattr(reproduce_flexibility, "reproduce", interrupted)
     assert main(["reproduce", "flexibility", "--threads", "2"]) == 130
     told = capsys.readouterr().err
     assert "go on with: nashgrid reproduce flexibility --threads 2 --resume" in told

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nashgrid import reproducing
+from nashgrid import reproduce_flexibility as reproducing
 from nashgrid.envs.flexibility.diversity import diversity
 from nashgrid.envs.flexibility.fixtures import flex360
 from nashgrid.envs.flexibility.stage import Rules, play_stage
 from nashgrid.evaluation import flexibility_paper as paper
-from nashgrid.paper_report import markdown
+from nashgrid.flexibility_report import markdown
 
 TINY = reproducing.Scale("tiny", 3, 40, 30, 20, 1000)
 ROOT = Path(__file__).resolve().parents[1]
@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("reproduced")
     told = []
-    result = reproducing.flexibility(folder, TINY, tell=told.append)
+    result = reproducing.reproduce(folder, TINY, tell=told.append)
     return folder, result, told
 
 
@@ -115,17 +115,17 @@ def test_files_hold_every_published_number_with_a_verdict(made):
 
 def test_resumed_runs_must_be_the_same(made):
     folder = made[0]
-    again = reproducing.flexibility(folder, TINY, resume=True, tell=lambda line: None)
+    again = reproducing.reproduce(folder, TINY, resume=True, tell=lambda line: None)
     assert again["searches_360"] == made[1]["searches_360"]
     other = replace(TINY, runs=4)
     with pytest.raises(ValueError, match="holds 3 runs of 40 generations, not 4 of 40"):
-        reproducing.flexibility(folder, other, resume=True, tell=lambda line: None)
+        reproducing.reproduce(folder, other, resume=True, tell=lambda line: None)
 
 
 def test_long_runs_are_not_overwritten(made, monkeypatch):
     monkeypatch.setattr(reproducing, "KEPT", 119)  # of 3 x 40
     with pytest.raises(FileExistsError, match="holds 3 runs of 40 generations already"):
-        reproducing.flexibility(made[0], TINY, tell=lambda line: None)
+        reproducing.reproduce(made[0], TINY, tell=lambda line: None)
 
 
 def test_best_known_of_360_players_meets_its_certified_bound(made):

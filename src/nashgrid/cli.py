@@ -267,14 +267,15 @@ class Reproduce:
     """Compute the tables and figures of a paper anew, each published number beside ours.
 
     Prints the report and saves it with tables, figures and runs. All of it takes about half an hour
-    of one thread; --quick, with less evolution, less than a minute.
+    of one thread for flexibility, a quarter of an hour for coalition; --quick less than a minute.
     """
 
     paper: Annotated[
         Positional[str],
         arg(
             metavar="PAPER",
-            help="flexibility: Lezama et al., flexibility of end-users in dynamic coalitions.",
+            help="flexibility: Lezama et al., flexibility of end-users in dynamic coalitions; "
+            "coalition: the poster on private infrastructure on the public grid.",
         ),
     ]
     quick: Annotated[bool, arg(help="Fewer and shorter runs; the report says how many.")] = False
@@ -286,18 +287,9 @@ class Reproduce:
     resume: Annotated[bool, arg(help="Go on with the runs that an earlier call left.")] = False
 
     def run(self) -> None:
-        from nashgrid import reproducing
-        from nashgrid.envs.core.errors import unknown
+        from nashgrid.reproducing import reproduce
 
-        if self.paper not in reproducing.PAPERS:
-            raise ValueError(unknown("paper", self.paper, reproducing.PAPERS))
-        name = f"{self.paper}-quick" if self.quick else self.paper
-        reproducing.flexibility(
-            self.folder or Path("runs/reproduce") / name,
-            reproducing.QUICK if self.quick else reproducing.FULL,
-            self.threads,
-            self.resume,
-        )
+        reproduce(self.paper, self.folder, self.quick, self.threads, self.resume)
 
 
 Command = Envs | Show | Solve | Train | Score | Report | Bench | Reproduce
