@@ -59,6 +59,7 @@ MODULES = {
     "oligopoly-v0": "nashgrid.baselines.oligopoly",
     "market-v0": "nashgrid.baselines.market",
     "flexibility-v0": "nashgrid.baselines.flexibility",
+    "coalition-v0": "nashgrid.baselines.coalition",
 }
 
 

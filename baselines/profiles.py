@@ -39,11 +39,19 @@ def is_replayable(game: Game, scenario: Any) -> bool:
 
 
 def has_zero(game: Game, scenario: Any) -> bool:
-    """Whether doing nothing, 0 of every physical quantity, is something that a seat can do."""
-    if not is_replayable(game, scenario):
+    """Whether doing nothing, 0 of every physical quantity, is something that a seat can do.
+
+    Never where quantities are labels: there 0 is a label like any other.
+    """
+    if not is_replayable(game, scenario) or _holds_labels(game):
         return False
     nothing = np.zeros((scenario.seed.shape[0], game.n_agents, game.action_size))
     return bool(np.allclose(game.quantity(scenario, game.action(scenario, nothing)), 0.0))
+
+
+def _holds_labels(game: Game) -> bool:
+    """Games whose quantities hold labels say how far apart they are themselves."""
+    return type(game).distance is not Game.distance
 
 
 def at_round(profile: FloatArray, t: NDArray[np.int64]) -> FloatArray:
@@ -77,5 +85,5 @@ def named(game: Game, profile: FloatArray) -> dict[str, FloatArray]:
         f"{game.agents[i]}.{t}.{k}": profile[:, t, i, k]
         for i in range(game.n_agents)
         for t in np.flatnonzero(game.turns[:, i]).tolist()
-        for k in range(game.action_size)
+        for k in range(profile.shape[3])
     }

@@ -125,12 +125,15 @@ class PolicyGap(Bracket):
     scope    : "policy", deviations over the whole episode; or "stage", the sum over the rounds of
                what deviating in that round alone would gain in it. Then what is known about the
                whole episode stands in ``details`` as a bracket: day_gain <= gain <= day_gain_bound
+               (or episode_gain, episode_gain_bound)
+    quantity : f64[B, T, N, A], what was played, where the actions alone do not say it
     """
 
     label: str
     failed: BoolArray
     details: dict[str, FloatArray] = field(default_factory=dict)
     scope: str = "policy"
+    quantity: FloatArray | None = None
 
 
 @dataclass(frozen=True)

@@ -160,15 +160,8 @@ def _game_problems(raw_env: Any, raw_score: Any, experiment: Experiment | None) 
         found = getattr(error, "problems", None) or [str(error)]
         return [f"env: {problem}" for problem in found]
     problems = []
-    if experiment is not None and experiment.learner.kind == "shared":
-        learner = experiment.learner
-        rows = learner.rounds_per_update * game.n_agents
-        if learner.batch_size > rows:
-            problems.append(
-                f"learner: batch_size = {learner.batch_size} exceeds the {rows} rows of an update "
-                f"(copies = {learner.copies} times n_steps = {learner.n_steps} times "
-                f"{game.n_agents} agents)"
-            )
+    if experiment is not None:
+        problems += [f"learner: {problem}" for problem in experiment.learner.problems_with(game)]
     solver = raw_score.get("solver") if isinstance(raw_score, Mapping) else None
     return problems + (_solver_problems(game, solver) if isinstance(solver, str) else [])
 

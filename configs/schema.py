@@ -6,9 +6,12 @@ that are not finite and values out of range are refused; text that spells a numb
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+
+if TYPE_CHECKING:
+    from nashgrid.envs.core.contract import Game
 
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 HELD_OUT_SEED = 1_000_000_000  # far above the seeds that anyone gives by hand
@@ -51,6 +54,11 @@ class Learner(Block):
     kind: Literal["shared", "independent"] = Field(
         default="independent",
         description="One network for all agents, or one network per agent, all learning at once.",
+    )
+    algorithm: Literal["ppo", "maskable-ppo"] = Field(
+        default="ppo",
+        description="PPO, or PPO that never plays masked options (games of choices). PPO plays "
+        "them too, and the game puts another option in their place.",
     )
     plays: int = Field(gt=0, description="Environment episodes in total.")
     copies: int = Field(default=64, gt=0, description="Copies of the game played in one batch.")
@@ -104,6 +112,23 @@ class Learner(Block):
     def rounds_per_update(self) -> int:
         """Rounds played between two updates, over all copies; each gives every agent a row."""
         return self.copies * self.n_steps
+
+    def problems_with(self, game: Game) -> list[str]:
+        """Why these settings cannot train on the game: key and reason, one line each."""
+        problems = []
+        rows = self.rounds_per_update * game.n_agents
+        if self.kind == "shared" and self.batch_size > rows:
+            problems.append(
+                f"batch_size = {self.batch_size} exceeds the {rows} rows of an update "
+                f"(copies = {self.copies} times n_steps = {self.n_steps} times "
+                f"{game.n_agents} agents)"
+            )
+        if self.algorithm == "maskable-ppo" and game.is_continuous:
+            problems.append(
+                f"algorithm = 'maskable-ppo' needs a game of choices, and the actions of {game.id} "
+                "are continuous: train with algorithm = 'ppo'"
+            )
+        return problems
 
     @model_validator(mode="after")
     def _numbers_fit_together(self) -> Self:

@@ -91,8 +91,11 @@ def played(policy: Policy, held: Scenarios, details: bool = True) -> Play:
     else:
         found = policy_gap(game, scenario, policy, quick=not details)
         extra = _details(found, extra)
-    distance = game.distance(episode.quantity, held.reference.profile)
-    return _play(found, episode.quantity, distance, episode.welfare, extra)
+    quantity = episode.quantity
+    if isinstance(found, PolicyGap) and found.quantity is not None:
+        quantity = found.quantity
+    distance = _distance(game, quantity, held.reference.profile)
+    return _play(found, quantity, distance, episode.welfare, extra)
 
 
 def played_executed(policy: Any, held: Scenarios, samples: int) -> Play:
@@ -101,7 +104,7 @@ def played_executed(policy: Any, held: Scenarios, samples: int) -> Play:
     plays = [_episode(policy.executed(k), game, scenario) for k in range(samples)]
     quantity = np.mean([p.quantity for p in plays], axis=0)
     reference = held.reference.profile
-    distance = np.mean([game.distance(p.quantity, reference) for p in plays], axis=0)
+    distance = np.mean([_distance(game, p.quantity, reference) for p in plays], axis=0)
     welfare = np.mean([p.welfare for p in plays], axis=0)
     details = _shared(game, [p.metrics for p in plays])
     found: BestResponse | PolicyGap
@@ -126,6 +129,14 @@ def played_reference(reference: Reference, held: Scenarios) -> Play:
         details = _single(found.details)
     distance = game.distance(profile, held.reference.profile)
     return _play(found, profile, distance, reference.welfare, details)
+
+
+def _distance(game: Game, quantity: FloatArray, reference: FloatArray) -> FloatArray:
+    """f64[B]: NaN where actions do not say what was played."""
+    known = np.isfinite(quantity).all(axis=(1, 2, 3))
+    if not known.any():
+        return np.full(len(quantity), np.nan)
+    return np.where(known, game.distance(quantity, reference), np.nan)
 
 
 def _play(

@@ -88,7 +88,7 @@ def score_section(result: Mapping[str, Any], rows: Sequence[Mapping[str, str]]) 
         "an agent, then the gap of each agent, means over scenarios. Distance: largest "
         f"{escape(game['quantity'])} off the equilibrium's; a diagnostic, since payoffs near an "
         "equilibrium are flat. Deterministic play; executed for uniform random.</p>"
-        + (f"<h3>Days as they were played</h3>{described}" if described else "")
+        + (f"<h3>Episodes as they were played</h3>{described}" if described else "")
         + (f"<h3>Limits of the network</h3>{limits}{_limits_note(result)}" if limits else "")
         + "<h3>Certificates</h3>"
         + certificates(result)

@@ -11,8 +11,9 @@ TWO = {"agents_at": ("A1", "A2"), "lines": (("A1", "A2", 0.05),), "q_pu": (0.6, 
 ENCODINGS = ("label", "neighbours", "protocol", "trade")
 
 
-def start(copies=1, preset="eight-node", **arguments):
-    game = nashgrid.game(ID, preset, **arguments)
+def start(copies=1, preset="eight-node", sharing="equal", **arguments):
+    """Equal parts, unless said otherwise: what the presets pay does not suit every encoding."""
+    game = nashgrid.game(ID, preset, sharing=sharing, **arguments)
     scenario = game.draw(np.arange(copies, dtype=np.uint64))
     return game, scenario, game.initial(scenario)
 

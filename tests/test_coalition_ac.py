@@ -69,7 +69,7 @@ def test_an_episode_whose_power_flow_fails_ends_at_once_for_all_and_for_no_other
     # bus 0 is the main grid; a surplus beside it is sold to the far end of the network
     game = nashgrid.game(
         ID, network="case_ieee30", agents_at=("1", "25"), lines=(("1", "25", 1e-3),),
-        q_pu=(6.0, -0.05), encoding="trade", neighbours=1, variant="independent", ac="check",
+        q_pu=(6.0, -0.05), encoding="trade", sharing="equal", neighbours=1, variant="independent", ac="check",
         demand_spread=0.0,
     )  # fmt: skip
     copies = Copies(game, 3)

@@ -31,7 +31,7 @@ def test_eight_nodes_keep_the_contract_through_every_view():
     [
         ("fixture", {}),
         ("fixture", {"encoding": "protocol", "variant": "myopic", "sharing": "price"}),
-        ("eight-node", {"encoding": "trade", "neighbours": 2, "team": True}),
+        ("eight-node", {"encoding": "trade", "sharing": "equal", "neighbours": 2, "team": True}),
         ("eight-node", {"generators": 0.5, "line_limit": 1.2, "information": "neighbours"}),
         ("eight-node", {"sharing": "shapley", "variant": "independent", "fee_per": "line"}),
         ("eight-node", {"agents_at": ("A1", "A7"), "density": 1.0, "rounds": 3}),
@@ -48,7 +48,7 @@ def test_presets_and_other_rules_keep_the_contract(preset, arguments):
 
 
 def test_several_choices_are_played_through_every_view():
-    check_views(nashgrid.game(ID, encoding="trade", neighbours=2, rounds=2))
+    check_views(nashgrid.game(ID, encoding="trade", sharing="equal", neighbours=2, rounds=2))
     env = nashgrid.make(ID, encoding="protocol", neighbours=3)
     assert env.action_space("prosumer_0").nvec.tolist() == [5, 2]
 
@@ -71,8 +71,8 @@ def test_several_choices_are_played_through_every_view():
         ({"lines": (("A1", "A2", -0.1),)}, r"lines\[0\] resistance = -0.1"),
         ({"q_pu": (1.0, -1.0)}, "q_pu has 2 entries, 7 are needed"),
         ({"trades": 4}, "leaves no level 0"),
-        ({"encoding": "trade", "sharing": "price"}, "needs the equilibrium"),
-        ({"encoding": "trade", "generators": 0.5}, "no generators and no line_limit"),
+        ({"encoding": "trade"}, "needs the equilibrium"),
+        ({"encoding": "trade", "sharing": "equal", "generators": 0.5}, "no generators and no line_limit"),
         ({"network": "case118"}, "take 'neighbours'"),
         ({"network": "case118", "sharing": "shapley"}, "2\\^n equilibria"),
         ({"sharing": "nucleolus"}, "sharing 'nucleolus' is unknown"),

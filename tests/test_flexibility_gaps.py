@@ -300,7 +300,9 @@ def test_score_of_a_run_has_the_columns_and_rows_of_the_game(tmp_path):
     for name in result["policies"]:
         assert re.search(rf"^{name}  ", words, re.MULTILINE), name
     top, low = words.splitlines()[3:5]
-    for over, under in DESCRIBED.values():
+    mine = set(result["policies"]["learned"]["deterministic"]["details"]) & set(DESCRIBED)
+    assert len(mine) == 8
+    for over, under in (DESCRIBED[name] for name in mine):
         assert over in top and under.strip() in low, over
     assert "stage NashConv" in top
     plays = {name: p["deterministic"] or p["executed"] for name, p in result["policies"].items()}

@@ -1,4 +1,4 @@
-"""Learners: PPO with a shared policy and independent PPO. Needs the extra [train].
+"""Learners: PPO, masked or not, with a shared policy or independent. Needs the extra [train].
 
 train(experiment, folder)      train the learners of an experiment, resumably
 load_policy(folder)            the policy of a run
@@ -30,7 +30,8 @@ _LAZY = {
     "train": "ppo",
     "untrained_policy": "policy",
 }
-_EXTRA = ("torch", "stable_baselines3", "tensorboard", "tqdm")  # what the extra brings
+# what the extra brings
+_EXTRA = ("torch", "stable_baselines3", "sb3_contrib", "tensorboard", "tqdm")
 
 if TYPE_CHECKING:
     from nashgrid.training.checkpoint import CheckpointError

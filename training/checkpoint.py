@@ -183,6 +183,9 @@ def _check(checkpoint: Checkpoint, path: Path) -> None:
         raise CheckpointError(f"{path} lacks the counters and learners of a checkpoint") from error
     try:
         experiment, game = checkpoint.experiment, checkpoint.game
+        problems = experiment.learner.problems_with(game)
+        if problems:
+            raise ValueError(f"learner: {'; '.join(problems)}")
     except Exception as error:  # whatever a hostile description makes the schema stumble over
         raise CheckpointError(f"{path} describes no usable experiment: {error}") from error
     expected = json.dumps(seats_of(game, experiment.learner.kind), sort_keys=True)

@@ -1,8 +1,8 @@
-"""PPO of Stable-Baselines3, driven from outside.
+"""PPO and MaskablePPO of Stable-Baselines3, driven from outside.
 
 ``learn()`` plays an environment on its own and so cannot train learners that learn at the same
-time. Here a learner is SB3's PPO without an environment: the loop in ``training.ppo`` plays, hands
-over the moves of its seats, and calls ``train()``.
+time. Here a learner is SB3's model without an environment: the loop in ``training.ppo`` plays,
+hands over the moves of its seats, and calls ``train()``.
 """
 
 from __future__ import annotations
@@ -15,16 +15,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sb3_contrib import MaskablePPO
+from sb3_contrib.common.maskable.buffers import MaskableRolloutBufferSamples
 from stable_baselines3 import PPO
 from stable_baselines3.common.buffers import RolloutBuffer, RolloutBufferSamples
 from stable_baselines3.common.logger import Logger
 
-from nashgrid.envs.core.contract import Game
+from nashgrid.envs.core.contract import BoolArray, Game
 from nashgrid.envs.core.random import hashed, stream, uniform
 from nashgrid.envs.views.common import action_space, observation_space
 from nashgrid.training.noise import choose, key, normal, permutation, row_keys
 from nashgrid.training.plan import seats_of
-from nashgrid.training.policy import aligned, one_thread, saved_tensor
+from nashgrid.training.policy import MASKED, aligned, one_thread, saved_tensor
 
 if TYPE_CHECKING:
     from nashgrid.configs.schema import Learner as Settings
@@ -40,7 +42,8 @@ ACTIVATIONS = {"tanh": torch.nn.Tanh, "relu": torch.nn.ReLU}
 class Moves:
     """M moves of the seats of one learner: what PPO learns from.
 
-    observations f32[M, O]; actions f32[M, A] before clipping, or choices; others f32[M]
+    observations f32[M, O]; actions f32[M, A] before clipping, or choices; others f32[M];
+    masks bool[M, sum(choices)], what could be chosen; None where nothing is masked
     """
 
     observations: NDArray[np.float32]
@@ -49,6 +52,7 @@ class Moves:
     log_probs: NDArray[np.float32]
     advantages: NDArray[np.float32]
     returns: NDArray[np.float32]
+    masks: BoolArray | None = None
 
 
 class MovesBuffer(RolloutBuffer):
@@ -59,9 +63,14 @@ class MovesBuffer(RolloutBuffer):
         self.values, self.returns = moves.values, moves.returns  # train() reads these two
         self.order_key, self.epoch = order_key, 0
 
-    def get(self, batch_size: int | None = None) -> Generator[RolloutBufferSamples, None, None]:
+    def get(self, batch_size: int | None = None) -> Generator[Any, None, None]:
         m = self.moves
-        columns = (m.observations, m.actions, m.values, m.log_probs, m.advantages, m.returns)
+        columns: list[NDArray[Any]] = [m.observations, m.actions, m.values, m.log_probs]
+        columns += [m.advantages, m.returns]
+        samples: Any = RolloutBufferSamples
+        if m.masks is not None:
+            columns.append(m.masks)
+            samples = MaskableRolloutBufferSamples
         tensors = [torch.from_numpy(column) for column in columns]
         count = len(m.values)
         order = torch.from_numpy(permutation(key(int(self.order_key), self.epoch), count))
@@ -69,7 +78,7 @@ class MovesBuffer(RolloutBuffer):
         size = batch_size or count
         for start in range(0, count, size):
             rows = order[start : start + size]
-            yield RolloutBufferSamples(*(tensor[rows] for tensor in tensors))
+            yield samples(*(tensor[rows] for tensor in tensors))
 
 
 class SeatPPO(PPO):
@@ -102,8 +111,15 @@ class Learner:
         self.entropy = settings.entropy
         end = settings.entropy_end
         self.entropy_end = settings.entropy if end is None else end
+        self.masked = settings.algorithm == "maskable-ppo"
         first, last = settings.learning_rate, settings.learning_rate_end
-        self.model = SeatPPO(
+        shape: dict[str, Any] = {
+            "net_arch": list(settings.hidden),
+            "activation_fn": ACTIVATIONS[settings.activation],
+        }
+        if self.continuous:
+            shape["log_std_init"] = settings.log_std_init
+        self.model: Any = (MaskablePPO if self.masked else SeatPPO)(
             "MlpPolicy",
             env=None,  # type: ignore[arg-type]
             learning_rate=lambda remaining: last + (first - last) * remaining,
@@ -115,11 +131,7 @@ class Learner:
             clip_range=settings.clip_range,
             ent_coef=settings.entropy,
             rollout_buffer_class=MovesBuffer,
-            policy_kwargs={
-                "net_arch": list(settings.hidden),
-                "activation_fn": ACTIVATIONS[settings.activation],
-                "log_std_init": settings.log_std_init,
-            },
+            policy_kwargs=shape,
             device="cpu",
             _init_setup_model=False,
         )
@@ -141,11 +153,12 @@ class Learner:
 
     @torch.no_grad()
     def play(
-        self, observations: NDArray[np.float32], round: int
+        self, observations: NDArray[np.float32], round: int, masks: BoolArray | None = None
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
         """Sampled actions f32[R, A], values f32[R] and log-probabilities f32[R].
 
         round : number of the round since training began; it picks the random numbers
+        masks : bool[R, sum(choices)], of a learner that is ``masked``
         """
         policy = self.model.policy
         latent, latent_value = policy.mlp_extractor(aligned(observations))
@@ -157,6 +170,8 @@ class Learner:
             actions = output + noise * policy.log_std.exp()
             log_probs = (-0.5 * noise * noise - policy.log_std - HALF_LOG_2PI).sum(dim=1)
         else:
+            if masks is not None:
+                output = torch.where(torch.from_numpy(masks), output, MASKED)
             numbers = uniform(seeds, ACTIONS, len(self.choices))
             chosen, parts = [], []
             for k, logits in enumerate(torch.split(output, list(self.choices), dim=1)):
@@ -269,7 +284,15 @@ class Learner:
 
 
 def learners_of(game: Game, settings: Settings, seed: int) -> list[Learner]:
-    """The learners of an experiment, untrained."""
+    """The learners of an experiment, untrained.
+
+    Raises
+    ------
+    ValueError : the settings do not fit the game
+    """
+    problems = settings.problems_with(game)
+    if problems:
+        raise ValueError(f"learner: {'; '.join(problems)}")
     return [
         Learner(name, np.array(seats), game, settings, seed)
         for name, seats in seats_of(game, settings.kind).items()

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 SAMPLE = stream("policy.sample")
 ROUND = stream("policy.round")
 NOISE = stream("policy.noise")
+MASKED = -1e8  # logit of an option that a mask rules out, as in MaskablePPO
 
 
 @contextmanager
@@ -63,6 +64,7 @@ class Actor:
               logits of the options of all numbers, one number after another
     log_std : of the Gaussian, one per number of the action; None for choices
     choices : options of each number of the action; empty for a Gaussian
+    masked  : it was trained with masks, and chooses among the options that they leave
     """
 
     seats: NDArray[np.int64]
@@ -70,6 +72,7 @@ class Actor:
     activation: str
     log_std: torch.Tensor | None
     choices: tuple[int, ...] = ()
+    masked: bool = False
 
     @property
     def n_features(self) -> int:
@@ -93,6 +96,8 @@ class Actor:
 @dataclass(frozen=True)
 class LearnedPolicy:
     """The deterministic policy of the learners: mean actions, clipped; the likeliest choices.
+
+    Learners that were trained with masks choose among what ``Game.action_mask`` leaves.
 
     ``executed(seed)`` is the stochastic policy that was played in training. Its noise depends on
     (scenario.seed, seed, seat, t) alone.
@@ -127,10 +132,16 @@ class LearnedPolicy:
         self.check(game)
         copies = observation.shape[0]
         outputs = np.empty((copies, game.n_agents, self.actors[0].n_outputs))
+        masks = None
+        if any(actor.masked for actor in self.actors):
+            masks = game.action_mask(scenario, state)
         with one_thread():
             for actor in self.actors:
                 rows = observation[:, actor.seats].reshape(-1, game.n_features)
-                outputs[:, actor.seats] = actor(rows).reshape(copies, len(actor.seats), -1)
+                output = actor(rows).reshape(copies, len(actor.seats), -1)
+                if masks is not None and actor.masked:
+                    output = np.where(masks[:, actor.seats], output, MASKED)
+                outputs[:, actor.seats] = output
         seeds = None if self.sample is None else noise_seeds(scenario.seed, self.sample, state.t)
         if not game.is_continuous:
             return _choices(outputs, game.choices, seeds)
@@ -227,7 +238,8 @@ def actor_of(
     if choices and log_std is None and outputs != sum(choices):
         raise ValueError(f"{outputs} logits for {' + '.join(map(str, choices))} options")
     options = choices if log_std is None else ()
-    return Actor(seats, tuple(layers), settings.activation, log_std, options)
+    masked = settings.algorithm == "maskable-ppo"
+    return Actor(seats, tuple(layers), settings.activation, log_std, options, masked)
 
 
 def load_policy(folder: str | Path, checkpoint: str | Path | None = None) -> LearnedPolicy:

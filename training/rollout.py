@@ -7,6 +7,7 @@ between; rows of a seat that waits are never learned from.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,6 +55,11 @@ def play_rounds(
     actions = [np.zeros((*s, n_numbers), dtype=np.float32) for s in shapes]
     values = [np.zeros(s, dtype=np.float32) for s in shapes]
     log_probs = [np.zeros(s, dtype=np.float32) for s in shapes]
+    masks = [
+        np.zeros((*s, sum(game.choices)), dtype=bool) if learner.masked else None
+        for s, learner in zip(shapes, learners, strict=True)
+    ]
+    masked = any(learner.masked for learner in learners)
     acted = np.zeros((rounds, count, game.n_agents), dtype=bool)
     rewards = np.zeros((rounds, count, game.n_agents))
     ended = np.zeros((rounds, count), dtype=bool)
@@ -61,11 +67,15 @@ def play_rounds(
     seen, acting = copies.observe(), copies.acting()
     for t in range(rounds):
         joint = np.zeros((count, game.n_agents, n_numbers), dtype=np.float32)
+        allowed = game.action_mask(copies.scenario, copies.state) if masked else None
         for i, learner in enumerate(learners):
             if acting[:, learner.seats].any():
                 observations[i][t] = _rows(seen, learner)
+                mask = masks[i]
+                if allowed is not None and mask is not None:
+                    mask[t] = _rows(allowed, learner)
                 actions[i][t], values[i][t], log_probs[i][t] = learner.play(
-                    observations[i][t], first_round + t
+                    observations[i][t], first_round + t, None if mask is None else mask[t]
                 )
                 joint[:, learner.seats] = actions[i][t].reshape(count, -1, n_numbers)
         acted[t] = acting
@@ -97,6 +107,7 @@ def play_rounds(
             gae_lambda,
         )
         known = advantages[kept].astype(np.float32)
+        mask = masks[i]
         moves.append(
             Moves(
                 observations[i][kept],
@@ -105,6 +116,7 @@ def play_rounds(
                 log_probs[i][kept],
                 known,
                 known + values[i][kept],
+                None if mask is None else mask[kept],
             )
         )
     finished = np.concatenate(payoffs) if payoffs else np.zeros((0, game.n_agents))
@@ -151,6 +163,6 @@ def advantages_of(
     return kept, advantages
 
 
-def _rows(seen: NDArray[np.float32], learner: Learner) -> NDArray[np.float32]:
-    """f32[B * L, O]: what the seats of a learner see, from f32[B, N, O]."""
-    return np.ascontiguousarray(seen[:, learner.seats].reshape(learner.rows, -1))
+def _rows(joint: NDArray[Any], learner: Learner) -> NDArray[Any]:
+    """[B * L, K]: the rows of the seats of a learner, from [B, N, K]."""
+    return np.ascontiguousarray(joint[:, learner.seats].reshape(learner.rows, -1))

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from nashgrid.configs.schema import Experiment
 
 PACKAGES = (
-    *("nashgrid", "numpy", "numba", "torch", "stable-baselines3", "gymnasium"),
-    *("pettingzoo", "pandapower", "pydantic"),
+    *("nashgrid", "numpy", "numba", "torch", "stable-baselines3", "sb3-contrib"),
+    *("gymnasium", "pettingzoo", "pandapower", "pydantic"),
 )
 
 

@@ -70,7 +70,7 @@ def _network(grid: Grid) -> tuple[Any, FloatArray, FloatArray, Any]:
 
     net = grid.pandapower_net()
     fixed, scaled = _reactive(grid, net)
-    for kind in ("load", "sgen", "storage", "motor"):
+    for kind in ("load", "sgen", "storage"):
         net[kind] = net[kind].iloc[:0]
     net.gen["p_mw"] = 0.0
     o = grid.others

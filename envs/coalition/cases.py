@@ -21,7 +21,7 @@ FLOOR = 0.05
 
 _TABLES = (
     "bus", "line", "trafo", "load", "sgen", "gen", "ext_grid", "switch", "shunt", "impedance",
-    "storage", "motor", "ward",
+    "storage",
 )  # fmt: skip
 
 # Fitted so that the trades listed for the example come out: a regression fixture, not the
@@ -91,9 +91,10 @@ def from_net(
 
     floor : least r / x of a branch
 
-    Lines, transformers with two windings and impedances become branches; buses that closed
-    switches join become one; phase shifts are left out. Loads, sgens and gens give demand and
-    generation at their set active powers; the ext_grid is the slack.
+    Lines, transformers with two windings and impedances become branches, but for those that a
+    switch opens; buses that closed switches join become one; phase shifts and shunts are left out.
+    Loads, sgens, gens and storages give demand and generation at their set active powers; the
+    ext_grid is the slack.
 
     Raises ValueError on a net that is disconnected, without a slack bus or with several, that has
     a negative resistance, a branch without reactance, or elements beside these.
@@ -156,8 +157,9 @@ def from_net(
     on = ppc["branch"][:, br.BR_STATUS].real > 0
     branch = ppc["branch"][on].real
     ends = branch[:, [br.F_BUS, br.T_BUS]].astype(np.int64)
-    apart = ends[:, 0] != ends[:, 1]
-    branch, ends = branch[apart], ends[apart]
+    # a line that a switch opens at one end leads to a node of its own and carries no power
+    carries = np.isin(ends, order).all(axis=1) & (ends[:, 0] != ends[:, 1])
+    branch, ends = branch[carries], ends[carries]
     r, x = branch[:, br.BR_R].copy(), np.abs(branch[:, br.BR_X])
     tap = np.where(branch[:, br.TAP] == 0.0, 1.0, branch[:, br.TAP])
     x *= tap

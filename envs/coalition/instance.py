@@ -209,7 +209,8 @@ def erdos_renyi(
     seed : whole number in [0, 2^64)
     agents : see nashgrid.envs.coalition.grid.agent_buses
     rho : a private line of the mean distance (0.5214 side) has rho x the median positive
-        resistance of the public branches; resistance grows with length, at least 1e-4 p.u.
+        resistance of the public branches (of the floored ones, where none is positive);
+        resistance grows with length, at least 1e-4 p.u.
     kappa : price_sell / price_buy in [0, 1]
     demand_share : generation is scaled to this share of demand; None leaves it as drawn
     dispatchable : share in [0, 1] of each generator that need not run, with a price uniform in
@@ -241,7 +242,8 @@ def erdos_renyi(
     built = _draw(seed, "coalition.private", len(first)) < density
     a, b = owners[first[built]], owners[second[built]]
     length = np.sqrt(((position[a] - position[b]) ** 2).sum(axis=1))
-    public_r = grid.r_original_pu[grid.r_original_pu > 0.0]
+    given = grid.r_original_pu > 0.0
+    public_r = grid.r_original_pu[given] if given.any() else grid.r_pu
     r_per_km = rho * float(np.median(public_r)) / (MEAN_DISTANCE * side_km)
 
     demand = grid.load_pu * _spread(seed, "coalition.demand", n)

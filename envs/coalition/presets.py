@@ -8,6 +8,7 @@ PRESETS = {
     "eight-node": Preset(
         "seven agents on eight buses; endowments, private lines, prices and the fee drawn",
         {
+            "sharing": "price",
             "demand": "even",
             "demand_spread": 0.5,
             "owners": 0.5,
@@ -26,6 +27,7 @@ PRESETS = {
         "29 agents on the IEEE 30-bus case, four in ten with generation of their own",
         {
             "network": "case_ieee30",
+            "sharing": "price",
             "demand_spread": 0.5,
             "owners": 0.4,
             "generation_share": 0.8,
@@ -42,6 +44,7 @@ PRESETS = {
         "117 agents on the IEEE 118-bus case, generation where the case has it",
         {
             "network": "case118",
+            "sharing": "price",
             "generation_share": 0.95,
             "density": 0.03,
             "rho": 30.0,
@@ -56,6 +59,7 @@ PRESETS = {
         "299 agents on the IEEE 300-bus case near the limit of what AC power flow can carry",
         {
             "network": "case300",
+            "sharing": "price",
             "demand_level": 0.95,
             "demand_spread": 0.1,
             "generation_share": 0.98,
