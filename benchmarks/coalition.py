@@ -154,7 +154,7 @@ def failures(sizes: tuple[int, ...] = (6, 8, 12, 20, 30)) -> dict[str, int]:
 
 def bell(rounds: int) -> dict[str, float]:
     """Milliseconds for all partitions of 8 players, each time of another instance."""
-    from nashgrid.baselines.characteristic import partitions
+    from nashgrid.baselines.characteristic.partitions import partitions
 
     rng = np.random.default_rng(8)
     every = partitions(8)
@@ -167,6 +167,21 @@ def bell(rounds: int) -> dict[str, float]:
     return {"partitions": len(every), "ms": round(1e3 * median(times), 2)}
 
 
+def analysis(rounds: int) -> dict[str, float]:
+    """Seconds for the whole analysis of the 8-node game, kernels compiled."""
+    import nashgrid
+    from nashgrid.baselines.coalition.group_analysis import analyse
+
+    game = nashgrid.game("coalition-v0", "fixture")
+    scenario = game.draw(np.zeros(1, dtype=np.uint64))
+    times = []
+    for _ in range(rounds + 1):
+        before = process_time()
+        analyse(game.rules, scenario)
+        times.append(process_time() - before)
+    return {"first_s": round(times[0], 2), "s": round(median(times[1:]), 3)}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
@@ -177,6 +192,7 @@ def main() -> None:
         "equilibrium": [compared(n, count, given.rounds) for n, count in SIZES.items()],
         "random": failures(),
         "all_partitions": bell(given.rounds),
+        "analysis": analysis(given.rounds),
     }
     for row in result["equilibrium"]:
         print(
@@ -189,6 +205,7 @@ def main() -> None:
     print(
         f"{result['all_partitions']['partitions']} partitions: {result['all_partitions']['ms']} ms"
     )
+    print(f"analysis of the 8-node game: {result['analysis']['s']} s")
     if given.json:
         with open(given.json, "w", encoding="utf-8") as file:
             json.dump(result, file, indent=1)
