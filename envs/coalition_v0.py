@@ -57,9 +57,9 @@ each private line between members ("line").
 Neighbours are the agents at the other end of own lines, nearest first: by resistance. In
 `protocol` a newcomer needs the consent of all who are in the group at its turn. In `trade` level k
 of m stands for 2 k / (m - 1) - 1 of full flow, selling above 0: the line carries the smaller of
-what one end sells and the other buys, if both are in one group; full flow is the larger endowment
-of the two, or less where one unit more would lose what it costs in retail. There p follows from
-the flows, with no equilibrium.
+what one end sells and the other buys, if both are in one group and each is among the D of the
+other; full flow is the larger endowment of the two, or less where one unit more would lose what it
+costs in retail. There p follows from the flows, with no equilibrium.
 
 Moves are made in the order of a hash of (seed, round, agent), each in the state that the earlier
 ones left. Leaving leads to the lowest slot that is empty then; who is alone by then stays. A slot
@@ -88,8 +88,9 @@ complete observations. Nobody sees what others choose in the round.
 the eight nodes). With `ac` = "check" every round's injections are played as an AC power flow: loads
 keep their power factor, private trades carry no reactive power, generators of the case hold their
 voltages without limits of reactive power, branches have their own resistances. "charge" lets the
-agents pay price_loss times (AC loss - DC loss) too, in proportion to p_i (Qp + h)_i, whose parts
-may be negative, or in equal parts where their sum is below 1e-9 pu. Every power flow starts anew.
+agents pay price_loss times (AC loss - DC loss) too, each its part p_i (Qp + h)_i of the DC loss,
+which may be negative, or in equal parts where that loss is below 1e-9 pu. What buses without
+agents cause is not charged. Every power flow starts anew.
 
 | failure | what happens |
 |---|---|
@@ -113,7 +114,8 @@ v(all) = -2.6482 and sum v0 = -4.2369 EUR/h, so attainable = 1.5887.
 **End.** Terminates after the last round, all agents together, or when the AC power flow fails.
 
 **Arguments.** Those marked * may be a number, or a pair from which each episode draws. The cases
-are eight-node, case14, case_ieee30, case30, case57, case118 and case300.
+are eight-node, case14, case_ieee30, case30, case57, case118 and case300. Generation is sized in
+demands: the mean of the agents'.
 
 | name | default | meaning |
 |---|---|---|
@@ -124,14 +126,14 @@ are eight-node, case14, case_ieee30, case30, case57, case118 and case300.
 | demand_level | 1 | factor on the grid's demand and generation |
 | demand_spread | 0.2 | s: demand, and the grid's generation, times a factor in 1 - s to 1 + s |
 | owners | none | chance that an agent has generation; none: where the grid has it |
-| generation_share | none | generation over demand; none: as drawn |
+| generation_share | none | generation over demand; none: as drawn, of owners 0.5 to 1.5 demands |
 | q_pu | none | endowments of the agents, given instead of drawn |
 | lines | "drawn" | "drawn", "given" (those of the eight nodes), or (bus, bus, r_pu) for each |
 | density, rho | 0.5, 1 | of drawn lines |
 | price_buy | 1 | retail price, EUR/(pu h) * |
 | feed_in | 0.4 | price_sell / price_buy, at most 1 * |
 | price_loss | 1 | EUR/(pu h) * |
-| generators | 0 | chance of an own dispatchable generator: up to 0.5 to 1.5 mean demands |
+| generators | 0 | chance of an own dispatchable generator: up to 0.5 to 1.5 demands |
 | generator_price | (0.3, 0.9) | its marginal cost at 0 over price_buy; 0.5 more at full power |
 | fee, fee_per | 0, "pair" | fee in mean gains * for each "pair" or "line" |
 | line_limit | none | factor >= 1 on the flows of public lines without trade |

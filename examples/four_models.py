@@ -1,6 +1,6 @@
 """What coordination saves on the IEEE 300-bus system, by four models of behaviour, and its prices.
 
-    python examples/four_models.py
+python examples/four_models.py
 """
 
 from nashgrid.baselines.coalition.ac import play_ac
@@ -16,11 +16,10 @@ for density in (0.0, 2 / 300, 8 / 300):
     for model in ("ad-hoc", "self-interested", "cooperative", "integrated"):
         found = solve_model(instance, model, method="newton")
         ac = play_ac(instance, [found])
-        print(f"  {model:16} loss {found.loss_pu:6.3f} pu, by AC power flow {ac.ac_loss_pu[0]:6.3f}")
+        loss_pu = ac.ac_loss_pu[0]  # NaN where the power flow does not converge
+        print(f"  {model:16} loss {found.loss_pu:6.3f} pu, by AC power flow {loss_pu:6.3f}")
         if model == "cooperative":
             support = support_of_model(instance, found)
-            print(
-                f"{'':18} prices {found.price.min():.3f} to {found.price.max():.3f} decentralise it:"
-                f" the most that a line's owners would gain by another flow is"
-                f" {support.line_regret.max(initial=0.0):.1e}"
-            )
+            regret = support.line_regret.max(initial=0.0)
+            print(f"    at prices {found.price.min():.3f} to {found.price.max():.3f} the owners of")
+            print(f"    a line would gain at most {regret:.1e} by another flow")

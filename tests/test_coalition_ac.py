@@ -65,12 +65,40 @@ def test_checking_changes_no_reward_and_charging_pays_for_the_drift():
     )
 
 
+def test_where_few_buses_have_agents_these_pay_their_part_of_the_drift():
+    game = nashgrid.game(
+        ID, "ieee30", agents_at=("1", "19", "23", "5"), density=0.8, fee=0.0, ac="charge"
+    )
+    drawn = game.draw(np.arange(64, dtype=np.uint64))
+    step = game.step(drawn, game.initial(drawn), random_actions(game, 64, 1))
+    p = drawn.bus_p_pu.copy()
+    p[:, game.place.agents] = step.metrics["p_pu"]
+    caused = p * (p @ grid("case_ieee30").loss_matrix)
+    share = caused[:, game.place.agents] / caused.sum(axis=1, keepdims=True)
+    drift = step.metrics["ac_drift_pu"]
+    expected = drawn.price_loss[:, None] * share * drift[:, None]
+    np.testing.assert_allclose(step.metrics["ac_charge"], expected, atol=1e-12)
+    # what agents cause sums to about nothing in some draws, and yet no one pays without bound
+    assert np.abs(step.metrics["ac_charge"]).max() < np.abs(drift).max()
+
+
+def test_no_voltage_is_reported_where_groups_have_no_equilibrium():
+    game = nashgrid.game(ID, "ieee30", line_limit=1.0)
+    drawn = game.draw(np.arange(2, dtype=np.uint64))
+    drawn.limit_pu[1] = 0.0
+    step = game.step(drawn, game.initial(drawn), random_actions(game, 2, 1))
+    assert step.metrics["qp_failed"].tolist() == [0.0, 1.0]
+    assert step.metrics["v_min_pu"][0] > 0.9 and step.metrics["v_max_pu"][0] < 1.1
+    for name in ("v_min_pu", "v_max_pu", "ac_loss_pu", "public_loss_pu", "private_loss_pu"):
+        assert step.metrics[name][1] == 0.0
+
+
 def test_an_episode_whose_power_flow_fails_ends_at_once_for_all_and_for_no_other_copy():
     # bus 0 is the main grid; a surplus beside it is sold to the far end of the network
     game = nashgrid.game(
         ID, network="case_ieee30", agents_at=("1", "25"), lines=(("1", "25", 1e-3),),
-        q_pu=(6.0, -0.05), encoding="trade", sharing="equal", neighbours=1, variant="independent", ac="check",
-        demand_spread=0.0,
+        q_pu=(6.0, -0.05), encoding="trade", sharing="equal", neighbours=1, variant="independent",
+        ac="check", demand_spread=0.0,
     )  # fmt: skip
     copies = Copies(game, 3)
     copies.reset(0)

@@ -278,6 +278,13 @@ def test_prices_of_the_models_decentralise_every_line_and_generator(model):
         assert abs(found.imbalance) < 1e-6
         # losses are quadratic: marginal prices collect about twice their cost
         assert 0.5 < found.operator_surplus / found.loss_cost < 3.0
+    idle = np.zeros(public.n_buses)
+    idle[public.slack] = 1.0  # a generator at the main grid takes no part
+    with_idle = replace(cases[-1], generator_max_pu=cases[-1].generator_max_pu + idle)
+    np.testing.assert_allclose(
+        support_of_model(with_idle, solve_model(with_idle, model)).generator_regret,
+        found.generator_regret, atol=1e-9,
+    )  # fmt: skip
     with pytest.raises(ValueError, match="no prices of a common market"):
         support_of_model(cases[0], solve_model(cases[0], "ad-hoc"))
 

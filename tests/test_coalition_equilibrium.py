@@ -8,7 +8,8 @@ import pytest
 from coalition_fixtures import eight_node_stage, loss_matrix, stages
 from scipy import sparse
 
-from nashgrid.envs.coalition.stage import Rules, all_alone, all_together, play_stage
+import nashgrid
+from nashgrid.envs.coalition.stage import Rules, Stage, all_alone, all_together, play_stage
 
 ZERO = np.zeros(1, dtype=np.int64)
 
@@ -125,6 +126,38 @@ def test_limits_that_cannot_be_met_are_flagged_and_give_no_number():
         found = play_stage(rules, stage, ZERO, labels)
         assert found.failed[0]
         assert not found.payoff.any() and not found.p_pu.any()
+
+
+def test_a_shapley_value_whose_parts_have_no_equilibrium_gives_no_number():
+    line = np.zeros((1, 1), dtype=np.int64), np.ones((1, 1), dtype=np.int64)
+    one, none, within = np.ones(1), np.zeros((1, 2)), np.full((1, 1), 0.1)
+    stage = Stage(
+        np.array([[1.0, -1.0]]), *line, np.full((1, 1), 0.01), one, 0.4 * one, one, none, none,
+        none, 0.0 * one, none, 0.0 * within, within, none,
+    )  # fmt: skip
+    # all of it flows on the private line if they are together, and cannot if they are alone
+    rules = Rules(0.1 * np.eye(2), limited=np.array([[0.5, -0.5]]))
+    assert not all_together(rules, stage).failed[0] and all_alone(rules, stage).failed[0]
+    found = all_together(replace(rules, sharing="shapley"), stage)
+    assert found.failed[0]
+    for numbers in (found.p_pu, found.price, found.cost, found.value, found.payoff, found.flow_pu):
+        assert not numbers.any()
+
+
+def test_newton_steps_that_end_at_one_kink_never_go_uphill():
+    game = nashgrid.game(
+        "coalition-v0", "fixture", lines="drawn", demand="even", demand_spread=0.5, owners=0.5,
+        generation_share=0.8, density=0.4, rho=6.0, feed_in=(0.4, 0.9), line_limit=1.05,
+    )  # fmt: skip
+    drawn = game.draw(np.array([51, 53], dtype=np.uint64))
+    labels = np.array([[0, 0, 2, 0, 0, 0, 0], [0, 1, 0, 0, 4, 5, 0]])
+    found = play_stage(game.rules, drawn, np.arange(2), labels)
+    assert not found.failed.any()  # without a look at the objective they went round in circles
+    for row in range(2):
+        p, _, _ = potential_by_clarabel(
+            game.rules, drawn, row, labels[row], game.rules.limits, drawn.limit_pu[row]
+        )
+        assert np.abs(found.p_pu[row] - p).max() < 1e-5
 
 
 def test_no_group_gains_by_trading_otherwise():

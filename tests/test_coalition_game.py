@@ -72,11 +72,21 @@ def test_several_choices_are_played_through_every_view():
         ({"q_pu": (1.0, -1.0)}, "q_pu has 2 entries, 7 are needed"),
         ({"trades": 4}, "leaves no level 0"),
         ({"encoding": "trade"}, "needs the equilibrium"),
-        ({"encoding": "trade", "sharing": "equal", "generators": 0.5}, "no generators and no line_limit"),
+        (
+            {"encoding": "trade", "sharing": "equal", "generators": 0.5},
+            "no generators and no line_limit",
+        ),
         ({"network": "case118"}, "take 'neighbours'"),
         ({"network": "case118", "sharing": "shapley"}, "2\\^n equilibria"),
         ({"sharing": "nucleolus"}, "sharing 'nucleolus' is unknown"),
         ({"fee": -0.1}, "fee = -0.1"),
+        ({"agents_at": 5}, r"agents_at = 5 \(allowed: 'all', 'loads', or names of buses\)"),
+        ({"lines": (({}, "A2", 0.1),)}, "no agent at bus {}"),
+        ({"agents_at": ("A1", "A5"), "demand": "grid"}, "owners = 0.5: own generation is sized"),
+        (
+            {"agents_at": ("A1", "A5"), "demand": "grid", "owners": None, "generators": 0.5},
+            "generators = 0.5 are sized by the agents' demand: there is none",
+        ),
     ],
 )
 def test_bad_arguments_get_one_clear_error(arguments, message):
@@ -153,6 +163,21 @@ def test_owners_share_out_the_generation_and_prices_stay_in_their_ranges():
     assert 0.3 <= dear.min() and dear.max() <= 0.9
     top = (drawn.generator_price + 2.0 * drawn.generator_quadratic * drawn.generator_max_pu)[has]
     np.testing.assert_allclose(top / np.repeat(drawn.price_buy, has.sum(axis=1)), dear + 0.5)
+
+
+def test_own_generation_is_sized_by_the_demand_of_the_agents():
+    few = {"network": "case118", "agents_at": ("2", "3", "7"), "demand_spread": 0.0}
+    mean = (
+        grid("case118").load_pu[[grid("case118").buses.index(b) for b in few["agents_at"]]].mean()
+    )
+    game = nashgrid.game(ID, **few, generators=1.0)
+    drawn = game.draw(SEEDS)
+    size = drawn.generator_max_pu / mean
+    assert 0.5 <= size.min() < 0.6 and 1.4 < size.max() <= 1.5
+    game = nashgrid.game(ID, **few, owners=1.0, generation_share=None)
+    drawn = game.draw(SEEDS)
+    made = (drawn.bus_p_pu + drawn.bus_demand_pu)[:, game.place.agents] / mean
+    assert 0.5 <= made.min() < 0.6 and 1.4 < made.max() <= 1.5
 
 
 def test_worth_alone_and_attainable_gain_are_those_of_the_stage():
@@ -252,6 +277,10 @@ def test_pictures_tell_groups_flows_and_gains(preset):
     state = game.step(scenario, game.initial(scenario), actions).state
     words = pictures.text(game, scenario, state)
     figure = pictures.figure(game, scenario, state)
+    figure.draw_without_rendering()
+    low, high = figure.axes[0].get_ylim()
+    y = scenario.position[0, :, 1]
+    assert min(y.min() - low, high - y.max()) > 0.09 * (high - low)  # no marker is cut
     assert len(figure.axes) == 2 and "1 of 16 round(s) played" in words
     if preset == "fixture":
         assert "{0, 1, 2, 3, 4, 5, 6}  value -2.6482 EUR/h" in words

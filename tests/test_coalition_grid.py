@@ -103,6 +103,7 @@ def test_agents_are_all_buses_those_with_load_or_named_ones():
         (["9", "9"], "named twice: 9"),
         (["1"], "main grid"),
         ([], "empty"),
+        (4, "agents = 4 .*list of bus names"),
         ("most", "'most' is unknown.*all, loads"),
     ],
 )
@@ -143,6 +144,12 @@ def _with_three_windings():
     return net
 
 
+def _with(create, *args):
+    net = ring()
+    create(net, 0, *args)
+    return net
+
+
 UNFIT = {
     "disconnected": (_disconnected, "disconnected.*bus 1"),
     "no slack": (_without_slack, "no slack bus"),
@@ -150,6 +157,12 @@ UNFIT = {
     "negative resistance": (lambda: _changed(r_ohm_per_km=-0.01), "negative resistance.*0-1"),
     "no reactance": (lambda: _changed(x_ohm_per_km=0.0), "no reactance.*0-1"),
     "three windings": (_with_three_windings, "1 trafo3w"),
+    "a ward": (lambda: _with(pp.create_ward, 3.0, 0.0, 2.0, 0.0), "1 ward.*replace"),
+    "a motor": (lambda: _with(pp.create_motor, 3.0, 0.9), "1 motor.*replace"),
+    "two impedances": (
+        lambda: _with(pp.create_impedance, 1, 0.01, 0.1, 100.0, 0.02, 0.1),
+        "1 branches with an impedance of two values.*0-1",
+    ),
     "not a net": (lambda: 3, "is a int: give a pandapower net"),
 }
 
@@ -179,6 +192,46 @@ def test_a_users_file_is_a_grid_and_a_switch_joins_buses(tmp_path):
             grid(wrong)
     with pytest.raises(ValueError, match="resistance 'x' is unknown"):
         grid("case14", "x")
+
+
+def _line_open_at_one_end(net):
+    pp.create_switch(net, int(net.line.from_bus[3]), 3, "l", closed=False)
+
+
+def _line_to_a_bus_out_of_service(net):
+    net.bus.loc[net.bus.index[-1], "in_service"] = False
+
+
+def _transformer_open(net):
+    pp.create_switch(net, int(net.trafo.hv_bus[0]), 0, "t", closed=False)
+
+
+@pytest.mark.parametrize(
+    "change", [_line_open_at_one_end, _line_to_a_bus_out_of_service, _transformer_open]
+)
+def test_branches_that_lead_nowhere_carry_nothing(change):
+    net = pn.case14()
+    change(net)
+    g = from_net(net)
+    assert g.n_branches < grid("case14").n_branches
+    net = g.pandapower_net()
+    net.shunt["p_mw"] = 0.0
+    pp.rundcpp(net)
+    mw = np.concatenate([net.res_line.p_from_mw, net.res_trafo.p_hv_mw])
+    mw = np.sort(np.abs(mw[np.nan_to_num(mw) != 0.0]))
+    ours = np.sort(np.abs(g.base_mva * (g.ptdf @ base_q(g))))
+    np.testing.assert_allclose(ours[ours > 1e-9], mw[mw > 1e-9], atol=1e-6)
+
+
+def test_private_lines_of_a_grid_without_resistance_follow_its_floor():
+    net = pn.case14()
+    net.line["r_ohm_per_km"] = 0.0
+    net.trafo["vkr_percent"] = 0.0
+    g = from_net(net)
+    i = erdos_renyi(g, 1.0, 10.0, 0)
+    assert g.floored == g.n_branches and not g.r_original_pu.any()
+    per_km = np.median(g.r_pu) / 5.214
+    np.testing.assert_allclose(i.private_r_pu, np.maximum(per_km * i.private_length_km, 1e-4))
 
 
 def test_a_copy_of_the_net_is_ones_own():

@@ -217,6 +217,32 @@ def test_surplus_that_nobody_takes_is_refused_or_curtailed(model, lines):
         assert solve_model(replace(i, export_allowed=True), model, method).grid_pu < -0.4
 
 
+def test_surplus_that_sells_for_nothing_is_sold_and_not_burnt_in_lines():
+    i = eight_node(price_sell=0.0)
+    cone, newton = (solve_model(i, "self-interested", m) for m in ("cvxpy", "newton"))
+    for s in (cone, newton):
+        assert s.certificate.status == "certified" and s.relaxation_gap_pu < 1e-6
+        # all that is bought at price 1: A4's rest, and A7, who has no line
+        assert s.certificate.primal[0] == pytest.approx(-s.bought_pu.sum(), abs=1e-6)
+    assert cone.bought_pu == pytest.approx(newton.bought_pu, abs=1e-5)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_unit_of_money_changes_prices_and_bounds_and_nothing_else(model):
+    i = small(4, dispatchable=0.5)
+    one = solve_model(i, model, tolerance=1e-10)
+    for unit in (1e-5, 1e5):
+        scaled = replace(
+            i, price_buy=unit * i.price_buy, price_sell=unit * i.price_sell,
+            price_grid=unit * i.price_grid, generator_price=unit * i.generator_price,
+        )  # fmt: skip
+        s = solve_model(scaled, model, tolerance=1e-10)
+        np.testing.assert_allclose(s.private_flow_pu, one.private_flow_pu, atol=1e-7)
+        np.testing.assert_allclose(s.price, unit * one.price, rtol=1e-6)
+        assert s.certificate.status == one.certificate.status
+        assert s.certificate.tolerance == pytest.approx(unit * one.certificate.tolerance)
+
+
 def test_the_closed_form_is_near_and_says_that_it_is_approximate():
     i = erdos_renyi(grid("case300"), 8 / 300, 100.0, 2)
     for model in OPTIMA:

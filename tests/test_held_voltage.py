@@ -56,3 +56,19 @@ def test_what_does_not_fit_is_said():
     with pytest.raises(ValueError, match="2 buses with an ext_grid"):
         compile_held(net)
     assert solve_held(held, np.zeros((0, 1)), np.zeros((0, 1))).v_pu.shape == (0, 2)
+
+
+@pytest.mark.parametrize("shift_degree", [30.0, 150.0, -90.0, 210.0])
+def test_transformers_that_turn_the_phase_do_not_lead_to_a_false_solution(shift_degree):
+    net = pp.create_empty_network(sn_mva=100.0)
+    a, b = pp.create_bus(net, 110.0), pp.create_bus(net, 20.0)
+    pp.create_ext_grid(net, a, vm_pu=1.02)
+    pp.create_transformer(net, a, b, "25 MVA 110/20 kV")
+    net.trafo["shift_degree"] = shift_degree
+    pp.create_load(net, b, p_mw=12.0, q_mvar=3.0)
+    held = compile_held(net)
+    flow = solve_held(held, np.array([[12.0]]), np.array([[3.0]]))
+    pp.runpp(net, init="dc", tolerance_mva=1e-8, numba=False)
+    assert flow.converged.all()
+    np.testing.assert_allclose(flow.v_pu[0], net.res_bus.vm_pu, atol=1e-8)
+    assert flow.loss_mw[0] == pytest.approx(net.res_trafo.pl_mw.sum(), abs=1e-7)

@@ -125,6 +125,8 @@ def test_stable_partitions_of_a_three_player_game():
     assert (found.best.price, found.worst.share) == (1.0, pytest.approx(1 / 3))
     assert found.worst.price == pytest.approx(3.0)
     none = stability.efficiency(payoff.sum(axis=1), np.zeros(5, dtype=bool))
+    rounding = stability.efficiency(np.array([0.0, 1e-17, -1e-16, 0.0, 0.0]), np.ones(5, bool))
+    assert (rounding.worst.share, rounding.worst.price) == (1.0, 1.0)  # nothing to attain
     assert none.count == 0 and none.best.row == -1 and np.isnan(none.worst.price)
 
 

@@ -139,7 +139,7 @@ class Extreme:
     row     : i64[...], its row; -1 where none is stable
     welfare : W of it
     share   : its gain over everybody alone, part of the attainable: (W - W0) / (max W - W0); 1
-              where nothing is attainable
+              where no more than TOLERANCE is attainable
     price   : the inverse, 1 is best; inf if it is no better than everybody alone
     """
 
@@ -169,7 +169,7 @@ def _extreme(welfare: FloatArray, stable: BoolArray, sign: float) -> Extreme:
     row = np.where(stable, sign * welfare, -np.inf).argmax(axis=-1)
     value = np.take_along_axis(welfare, row[..., None], axis=-1)[..., 0]
     gain, attainable = value - welfare[..., -1], welfare.max(axis=-1) - welfare[..., -1]
-    share = np.divide(gain, attainable, out=np.ones_like(gain), where=attainable > 0.0)
+    share = np.divide(gain, attainable, out=np.ones_like(gain), where=attainable > TOLERANCE)
     inverse = np.divide(1.0, share, out=np.full_like(share, np.inf), where=share > 0.0)
     none = ~stable.any(axis=-1)
     numbers = [np.where(none, np.nan, number) for number in (value, share, inverse)]

@@ -100,6 +100,7 @@ def closed_form(
     ends = np.concatenate([private[0], grid.from_bus, private[1], grid.to_bus])
     half_r = 0.5 * np.concatenate([private[2], grid.r_pu])
     f, public = factor.flows(q_pu)
+    moved = 0.0
     with np.errstate(over="ignore", invalid="ignore"):
         for _ in range(ROUNDS if rounds is None else rounds):
             before = public

@@ -37,9 +37,9 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 STEPS = 100
 RESIDUAL = 1e-10
-"""of balances and angles in p.u., of prices in shares of price_grid"""
+"""of balances and angles in p.u., of prices in shares of price_grid, at retail of price_buy"""
 BARRIER = 1e-13
-"""largest distance from a limit times the price of that limit, as a share of price_grid"""
+"""largest distance from a limit times the price of that limit, as a share of the same"""
 INWARD = 0.995
 SHRINK = 0.1
 
@@ -135,7 +135,9 @@ class _System:
 
     def __post_init__(self) -> None:
         grid = self.instance.grid
-        self.n, self.unit = grid.n_buses, self.instance.price_grid
+        retail = "retail" in self.blocks.kind
+        self.n = grid.n_buses
+        self.unit = self.instance.price_buy if retail else self.instance.price_grid
         self.has_low = np.isfinite(self.blocks.low)
         self.has_high = np.isfinite(self.blocks.high)
         self.by_angle = np.zeros((grid.n_branches, 0))

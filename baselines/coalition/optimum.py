@@ -21,7 +21,7 @@ from nashgrid.envs.coalition.instance import Instance
 
 FloatArray = NDArray[np.float64]
 WORTHLESS = 1e-4
-"""price, in shares of price_grid, at or below which a line may burn power"""
+"""price, in shares of price_grid or price_buy, at or below which a line may burn power"""
 
 
 def of_grid(
@@ -66,7 +66,7 @@ def of_grid(
         price=price,
         relaxation_gap_pu=gap_pu,
         residual_pu=float(np.abs(missing).max()),
-        certificate=certificate(blocks.cost(g), bound, seconds),
+        certificate=certificate(blocks.cost(g), bound, seconds, instance.price_grid),
     )
 
 
@@ -92,7 +92,7 @@ def of_retail(
     inside[instance.grid.slack] = instance.price_buy  # no part of it: its endowment is 0
     lines = (instance.private_from, instance.private_to, instance.private_r_pu)
     bound = blocks.dual(inside) - float(inside @ q) + edges_dual(*lines, inside)
-    proof = certificate(blocks.cost(g) + float(retail.sum()), bound, seconds)
+    proof = certificate(blocks.cost(g) + float(retail.sum()), bound, seconds, instance.price_buy)
     price = price.copy()
     price[instance.grid.slack] = instance.price_grid
     return at_retail(
@@ -142,7 +142,7 @@ def dual_bound(
 def checked_gap(
     model: str, flow: FloatArray, loss: FloatArray, r_pu: FloatArray, least_price: float
 ) -> float:
-    """Largest l - r f^2; least_price in shares of price_grid.
+    """Largest l - r f^2; least_price in shares of price_grid, at retail of price_buy.
 
     Raises InexactRelaxation above GAP_PU where a price is not clearly positive, so that waste is
     free, and NotSolved where it is the solver that stops short.

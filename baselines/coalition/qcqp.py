@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nashgrid.baselines.coalition.optimum import checked_gap, of_grid, of_retail
+from nashgrid.baselines.coalition.optimum import WORTHLESS, checked_gap, of_grid, of_retail
 from nashgrid.baselines.coalition.solution import (
     ModelSolution,
     NotSolved,
@@ -39,6 +39,7 @@ def solve(
 
     start = perf_counter()
     retail = model == "self-interested"
+    unit = instance.price_buy if retail else instance.price_grid
     grid, n = instance.grid, instance.grid.n_buses
     blocks, q = sources(instance, not retail, surplus == "curtail" and not retail)
     f, loss, drawn, cones = _lines(
@@ -69,22 +70,27 @@ def solve(
             a = _incidence(grid.from_bus, grid.to_bus, n)
             limits += [cp.multiply(grid.x_pu, public[0]) == a @ angle, angle[grid.slack] == 0.0]
     balance = supply == drawn
-    problem = cp.Problem(cp.Minimize(cost), [balance, *limits])
+    problem = cp.Problem(cp.Minimize(cost / unit), [balance, *limits])
     _run(problem, model, tolerance)
-    price = np.array(balance.dual_value, dtype=np.float64)
+    price = unit * np.array(balance.dual_value, dtype=np.float64)
     # the sign of a dual of an equality is a convention of the layer: prices are positive
-    reference = price.sum() if retail or abs(price[grid.slack]) < 1e-3 else price[grid.slack]
+    reference = price.sum() if retail or abs(price[grid.slack]) < 1e-3 * unit else price[grid.slack]
     price *= np.sign(reference) or 1.0
 
     values = np.clip(_value(g), blocks.low, blocks.high)
     flow, lost = _value(f), _value(loss)
-    least = float(np.delete(price, grid.slack).min(initial=np.inf)) / instance.price_grid
-    gap = checked_gap(model, flow, lost, instance.private_r_pu, least)
+    least = float(np.delete(price, grid.slack).min(initial=np.inf)) / unit
     if public is None:
+        gap = 0.0  # what lines burn where sales earn nothing, of_retail sells: it costs the same
+        if least > WORTHLESS:
+            gap = checked_gap(model, flow, lost, instance.private_r_pu, least)
         seconds = perf_counter() - start
         return of_retail(instance, "cvxpy", flow, blocks, values, price, gap, seconds, surplus)
     public_flow, public_lost = _value(public[0]), _value(public[1])
-    gap = max(gap, checked_gap(model, public_flow, public_lost, grid.r_pu, least))
+    gap = max(
+        checked_gap(model, flow, lost, instance.private_r_pu, least),
+        checked_gap(model, public_flow, public_lost, grid.r_pu, least),
+    )
     seconds = perf_counter() - start
     return of_grid(instance, model, "cvxpy", flow, public_flow, blocks, values, price, gap, seconds)
 

@@ -53,7 +53,8 @@ def ad_hoc(instance: Instance, surplus: str = "refuse") -> ModelSolution:
     price[sold > 0.0], price[bought > 0.0] = instance.price_sell, instance.price_buy
     price[instance.grid.slack] = instance.price_grid
     # a procedure, computed exactly: there is nothing to bound
-    proof = certificate(cost, cost, perf_counter() - start, "exact")
+    seconds = perf_counter() - start
+    proof = certificate(cost, cost, seconds, instance.price_buy, "exact")
     return at_retail(instance, "ad-hoc", "exact", flow, blocks, g, price, 0.0, proof, surplus)
 
 

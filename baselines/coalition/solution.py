@@ -18,7 +18,7 @@ MODELS = ("ad-hoc", "self-interested", "cooperative", "integrated")
 GAP_PU = 1e-6
 """largest l - r f^2 of a relaxation that counts as exact"""
 COST_GAP = 1e-6
-"""largest accepted gap between cost and dual bound, as a share of 1 + |cost|"""
+"""largest accepted gap between cost and dual bound, as a share of |cost| and of a p.u. h's price"""
 CURTAILED_PRICE = 1e-3
 """price of must-take generation that may be curtailed, as a share of price_grid: above zero, so
 that wasting a little less is worth a little and no line burns power for free"""
@@ -37,7 +37,7 @@ class SurplusWithoutTaker(ValueError):
     @classmethod
     def of(cls, surplus_pu: float) -> SurplusWithoutTaker:
         return cls(
-            f"{surplus_pu:.4g} p.u. of must-take generation finds no taker and export_allowed is "
+            f"{surplus_pu:.4g} p.u. of generation find no taker and export_allowed is "
             'False. Allow export, lower generation_pu, or solve with surplus="curtail"'
         )
 
@@ -234,9 +234,14 @@ def diverged(grid: Grid, state: str) -> LossesDiverge:
     )
 
 
-def certificate(cost: float, bound: float, seconds: float, status: str = "") -> Certificate:
-    """One row; "certified" where the bound is within COST_GAP of the cost, else "heuristic"."""
-    tolerance = COST_GAP * (1.0 + abs(cost))
+def certificate(
+    cost: float, bound: float, seconds: float, unit: float, status: str = ""
+) -> Certificate:
+    """One row; "certified" where the bound is within COST_GAP of the cost, else "heuristic".
+
+    unit : the price of a p.u. h, against which a cost near zero is held
+    """
+    tolerance = COST_GAP * (unit + abs(cost))
     gap = cost - bound
     # primal is the value reached, of which more is better: minus the cost
     named = status or ("certified" if gap <= tolerance else "heuristic")

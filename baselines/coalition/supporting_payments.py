@@ -68,7 +68,8 @@ def support_of_model(instance: Instance, solution: ModelSolution) -> Support:
     rent = _line_profit(low, high, r, f)
     with np.errstate(divide="ignore", invalid="ignore"):
         best = (high - low) / (r * (low + high))
-    g, most = solution.generated_pu, np.asarray(instance.generator_max_pu)
+    g, most = solution.generated_pu, np.array(instance.generator_max_pu)
+    most[grid.slack] = 0.0  # takes no part
     linear = np.asarray(instance.generator_price)
     quadratic = np.asarray(instance.generator_quadratic)
     regret = _generator_regret(price, g, most, linear, quadratic)

@@ -96,8 +96,12 @@ def _network(found: Problems, game: TradingGroups) -> None:
     if not isinstance(game.network, str):
         found.add(f"network = {game.network!r} is neither a name nor the path of a file")
         return
+    if not isinstance(game.agents_at, str | tuple):
+        found.add(f"agents_at = {game.agents_at!r} (allowed: 'all', 'loads', or names of buses)")
+        return
+    known = game.resistance in _OPTIONS["resistance"]  # else reported
     try:
-        public = grid(game.network, game.resistance)
+        public = grid(game.network, game.resistance if known else "original")
         agents = agent_buses(public, game.agents_at)
     except ValueError as error:
         found.add(f"network: {error}")
@@ -120,6 +124,10 @@ def _network(found: Problems, game: TradingGroups) -> None:
         found.numbers("q_pu", game.q_pu, n, low=-1e3, high=1e3)
     elif (public.load_pu[agents].sum() if game.demand == "even" else public.load_pu.sum()) <= 0.0:
         found.add(f"network {game.network!r} has no load to draw from: give q_pu")
+    elif game.owners is not None and public.load_pu[agents].sum() <= 0.0:
+        found.add(f"owners = {game.owners}: own generation is sized by the agents' demand: none")
+    if game.generators != 0.0 and public.load_pu[agents].sum() <= 0.0:
+        found.add(f"generators = {game.generators} are sized by the agents' demand: there is none")
     _lines(found, game, public, [public.buses[bus] for bus in agents])
 
 
@@ -147,6 +155,7 @@ def _lines(found: Problems, game: TradingGroups, public: Grid, names: list[str])
             found.add(f"lines[{i}] = {line!r} is not (bus, bus, r_pu)")
             continue
         a, b, r = line
+        found.number(f"lines[{i}] resistance", r, 1e-4, MOST_R_PU)
         missing = [bus for bus in (a, b) if bus not in names]
         if missing:
             found.add(f"lines[{i}]: no agent at bus {missing[0]!r} (allowed: {', '.join(names)})")
@@ -154,8 +163,8 @@ def _lines(found: Problems, game: TradingGroups, public: Grid, names: list[str])
             found.add(f"lines[{i}] joins bus {a!r} to itself")
         elif frozenset((a, b)) in seen:
             found.add(f"lines[{i}]: a second line between {a!r} and {b!r}")
-        seen.add(frozenset((a, b)))
-        found.number(f"lines[{i}] resistance", r, 1e-4, MOST_R_PU)
+        else:
+            seen.add(frozenset((a, b)))
 
 
 _EIGHT_NODE = (("A1", "A2"), ("A2", "A3"), ("A4", "A5"))

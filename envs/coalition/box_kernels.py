@@ -230,7 +230,7 @@ def solve_kinked(m, k, b, low, high, below, above, z, y, factor, free, direction
                 right[a] = z[free[a]]
             met = _project(free, rank, direction, low, high, z)
             _residual(m, k, b, z, y)
-            if met > 1 and not _objective(m, b, low, high, below, above, z, y) < before:
+            if met > 0 and not _objective(m, b, low, high, below, above, z, y) < before:
                 for a in range(rank):
                     z[free[a]] = right[a]
                 _advance(free, rank, direction, 1.0, low, high, z)

@@ -97,7 +97,8 @@ def from_net(
     ext_grid is the slack.
 
     Raises ValueError on a net that is disconnected, without a slack bus or with several, that has
-    a negative resistance, a branch without reactance, or elements beside these.
+    a negative resistance, a branch without reactance, an impedance that differs between its
+    directions, or elements beside these.
     """
     from copy import deepcopy
 
@@ -165,6 +166,9 @@ def from_net(
     x *= tap
     between = [f"{index[position[a]]}-{index[position[b]]}" for a, b in ends.tolist()]
     _refuse(name, "negative resistance", "give r >= 0", between, r < 0.0)
+    asymmetric = branch[:, [br.BR_R_ASYM, br.BR_X_ASYM]].any(axis=1)
+    _refuse(name, "an impedance of two values", "give equal rft and rtf, xft and xtf", between,
+            asymmetric)  # fmt: skip
     _refuse(name, "no reactance (x = 0)", "give x, or join the buses by a switch", between, x == 0)
     if resistance == "proportional":
         floored, used = 0, x / 10.0

@@ -75,7 +75,7 @@ def draw(
             prices[x, b] = _between(spans[x], _unit(seed, streams[0], k, x))
         prices[1, b] *= prices[0, b]
 
-        wanted, total = 0.0, 0.0
+        wanted, total, asked = 0.0, 0.0, 0.0
         for s in range(buses):
             u = 2.0 * _unit(seed, streams[1], k, s) - 1.0
             demand[s] = load[s] * (1.0 + spread * u)
@@ -88,13 +88,18 @@ def draw(
             if owners < 0.0 or is_agent[s]:
                 wanted += demand[s]
                 total += made[s]
+            if is_agent[s]:
+                asked += demand[s]
+        mean = asked / n
         if share >= 0.0 and total > 0.0:
             for s in range(buses):
                 if owners < 0.0 or is_agent[s]:
                     made[s] *= share * wanted / total
+        elif owners >= 0.0:
+            for i in range(n):
+                made[agents[i]] *= mean
         for s in range(buses):
             bus_p[b, s], bus_demand[b, s] = made[s] - demand[s], demand[s]
-        mean = wanted / n
         for i in range(n):
             if q_given.shape[0] > 0:
                 bus_p[b, agents[i]] = q_given[i]

@@ -122,7 +122,12 @@ def agent_buses(grid: Grid, agents: str | Sequence[str] = "all") -> IntArray:
         if agents == "loads":
             return grid.others[grid.load_pu[grid.others] > 0.0]
         raise ValueError(unknown("agents", agents, ("all", "loads")) + ", or a list of bus names")
-    names = [str(name) for name in agents]
+    try:
+        names = [str(name) for name in agents]
+    except TypeError as error:
+        raise ValueError(
+            f'agents = {agents!r} (allowed: "all", "loads", or a list of bus names)'
+        ) from error
     if not names:
         raise ValueError('agents is empty: name at least one bus, or give "all" or "loads"')
     position = {name: index for index, name in enumerate(grid.buses)}

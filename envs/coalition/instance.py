@@ -40,7 +40,7 @@ class Instance:
     position_km : f64[buses, 2]
     export_allowed : whether the main grid takes power back
 
-    The main grid's own demand and generation take no part: its endowment is zero.
+    The main grid's own demand, generation and generator take no part: its endowment is zero.
     """
 
     grid: Grid

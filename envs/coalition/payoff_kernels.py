@@ -78,6 +78,12 @@ def share_out(rule, group, alone, cost, fees, total, weight, size, value, payoff
         payoff[i] = alone[i] + share * total[g]
 
 
+@njit(cache=True, nogil=True)
+def _clear(at, parts):
+    for part in parts:
+        part[at, :] = 0.0
+
+
 @cached_njit(box_kernels, equilibrium_kernels)
 def play(
     variant, rule, fee_kind, loss_matrix, limited, rows, labels, line_from, line_to, line_r, q,
@@ -109,12 +115,7 @@ def play(
         )  # fmt: skip
         if status != 0:
             failed[at] = True
-            p[at, :] = 0.0
-            price[at, :] = 0.0
-            generated[at, :] = 0.0
-            public[at, :] = 0.0
-            flow[at, :] = 0.0
-            shadow[at, :] = 0.0
+            _clear(at, (p, price, generated, public, flow, shadow))
             continue
         own_costs(
             variant, fee_kind, line_from[row], line_to[row], line_r[row], price_buy[row],
@@ -141,12 +142,15 @@ def play(
                     payoff[at, i] += 0.5 * rent
                     payoff[at, j] += 0.5 * rent
         elif rule == SHAPLEY:
-            _shapley(
-                at, row, variant, fee_kind, loss_matrix, limited, line_from[row], line_to[row],
+            found = _shapley(
+                variant, fee_kind, loss_matrix, limited, line_from[row], line_to[row],
                 line_r[row], q[row], public_term[row], flow_base[row], limit[row], price_buy[row],
                 price_sell[row], price_loss[row], generator_max[row], generator_price[row],
-                generator_quadratic[row], fee[row], group, room, payoff[at], failed,
+                generator_quadratic[row], fee[row], group, room, payoff[at],
             )  # fmt: skip
+            if not found:
+                failed[at] = True
+                _clear(at, (p, price, generated, public, cost, fees, value, payoff, flow, shadow))
     return p, price, generated, public, cost, fees, value, payoff, flow, shadow, failed
 
 
@@ -222,11 +226,14 @@ def play_given(
 
 @cached_njit(box_kernels, equilibrium_kernels)
 def _shapley(
-    at, row, variant, fee_kind, loss_matrix, limited, line_from, line_to, line_r, q, public_term,
+    variant, fee_kind, loss_matrix, limited, line_from, line_to, line_r, q, public_term,
     flow_base, limit, price_buy, price_sell, price_loss, generator_max, generator_price,
-    generator_quadratic, fee, group, room, payoff, failed,
+    generator_quadratic, fee, group, room, payoff,
 ):  # fmt: skip
-    """Shapley value inside every group: of T within S, T together, the rest of S alone."""
+    """Shapley value inside every group: of T within S, T together, the rest of S alone.
+
+    False where one of these has no equilibrium.
+    """
     n, lines, limits = q.shape[0], line_from.shape[0], limit.shape[0]
     p, mu, generated, public = np.empty(n), np.empty(n), np.empty(n), np.empty(n)
     cost, fees, flow, shadow = np.empty(n), np.empty(n), np.empty(lines), np.empty(limits)
@@ -259,7 +266,7 @@ def _shapley(
                 public,
             )  # fmt: skip
             if status != 0:
-                failed[at] = True
+                return False
             own_costs(
                 variant, fee_kind, line_from, line_to, line_r, price_buy, price_sell, price_loss,
                 generator_price, generator_quadratic, fee, other, p, generated, flow, public,
@@ -281,3 +288,4 @@ def _shapley(
                         chance *= (c + 1.0) / (s - 1.0 - c)
                     share += chance * (worth[mask | 1 << a] - worth[mask])
             payoff[members[a]] = share
+    return True

@@ -126,11 +126,14 @@ def _network(axes: Any, game: TradingGroups, scenario: Neighbourhood, now: Playe
         for a, b, f in now.lines:
             if f != 0.0:
                 middle = 0.5 * (place[a] + place[b])
-                axes.text(*middle, f"{abs(f):.2f}", fontsize=7, ha="center", color=INK, zorder=3)
+                axes.text(
+                    *middle, f"{abs(f):.2f}", fontsize=7, ha="center", va="center", color=INK,
+                    zorder=3, bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8},
+                )  # fmt: skip
     axes.set_title(
         "private lines; circle: surplus, square: deficit (pu); grey: alone", fontsize=8, loc="left"
     )
-    axes.set_aspect("equal", adjustable="datalim")
+    axes.set_aspect("equal", adjustable="box")  # "datalim" would cut into the margins
     axes.margins(0.12)
     axes.set_axis_off()
 

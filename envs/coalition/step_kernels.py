@@ -29,14 +29,12 @@ def pay_round(
     own, shared = np.zeros((10, copies, n)), np.zeros((13, copies))
     size = np.empty(n, np.int64)
     for b in range(copies):
-        bears, crossed, private = 0.0, 0.0, 0.0
+        dc_loss, private = 0.0 if failed[b] else others_loss[b], 0.0
         for i in range(n):
-            bears += public[b, i]
-            crossed += p[b, i] * public_term[b, i]
+            dc_loss += public[b, i] + p[b, i] * public_term[b, i]
             size[i] = 0
         for e in range(flow.shape[1]):
             private += line_r[b, e] * flow[b, e] * flow[b, e]
-        dc_loss = 0.0 if failed[b] else bears + crossed + others_loss[b]
         groups, largest = 0, 0
         for i in range(n):
             size[labels[b, i]] += 1
@@ -50,8 +48,8 @@ def pay_round(
             charge = 0.0
             if charged and stands and solved[b]:
                 share = 1.0 / n
-                if abs(bears) >= LEAST_SHARED_PU:
-                    share = public[b, i] / bears
+                if dc_loss >= LEAST_SHARED_PU:
+                    share = public[b, i] / dc_loss
                 charge = price_loss[b] * drift * share
             x, reward = alone[b, i], 0.0
             if not solved[b]:
@@ -77,6 +75,7 @@ def pay_round(
         shared[PRIVATE_LOSS, b], shared[PUBLIC_LOSS, b] = private, dc_loss
         shared[AC_LOSS, b] = ac_loss[b] if stands and solved[b] else 0.0
         shared[AC_DRIFT, b] = drift
-        shared[V_MIN, b], shared[V_MAX, b] = v_min[b], v_max[b]
+        if stands:
+            shared[V_MIN, b], shared[V_MAX, b] = v_min[b], v_max[b]
         shared[AC_FAILED, b], shared[QP_FAILED, b] = not solved[b], failed[b]
     return rewards, paid, own, shared

@@ -45,24 +45,34 @@ class HeldModel:
     start: ComplexArray
 
     @cached_property
-    def network(self) -> tuple[Any, FloatArray, IntArray, IntArray, IntArray]:
-        """Admittances (sparse), angles from powers f64[N, N], slack, held and other nodes."""
+    def network(self) -> tuple[Any, FloatArray, FloatArray, IntArray, IntArray, IntArray]:
+        """Admittances (sparse), angles from powers f64[N, N], angles without power f64[N] (of
+        transformers that shift phases), slack, held and other nodes."""
         from scipy.sparse import csc_matrix
 
         model, n = self.model, len(self.start)
         (i, k), nodes = model.ends, np.arange(n)
         rows, columns = np.concatenate([i, i, k, k, nodes]), np.concatenate([i, k, i, k, nodes])
-        values = np.concatenate([*model.y_pu, model.y_shunt_pu])
-        y = csc_matrix((values, (rows, columns)), shape=(n, n))
+        yff, yft, ytf, ytt = model.y_pu
+        y = csc_matrix(
+            (np.concatenate([yff, yft, ytf, ytt, model.y_shunt_pu]), (rows, columns)), shape=(n, n)
+        )
         y.sum_duplicates()
-        weight = y.imag.toarray()
+        # y_ft / y_tf = exp(2j shift): which half of the circle, the sign of -y_ft / y_tt tells
+        shift = 0.5 * np.angle(yft / ytf)
+        shift += np.pi * ((-yft / ytt * np.exp(-1j * shift)).real < 0.0)
+        yft, ytf = yft * np.exp(-1j * shift), ytf * np.exp(1j * shift)
+        straight = np.concatenate([yff, yft, ytf, ytt, model.y_shunt_pu])
+        weight = csc_matrix((straight, (rows, columns)), shape=(n, n)).imag.toarray()
         weight -= np.diag(weight.sum(axis=1))  # no shunts: -A' diag(b) A, as taps are near 1
         inner = np.delete(nodes, model.sources)
         angles = np.zeros((n, n))
         reduced = -weight[np.ix_(inner, inner)]
         angles[np.ix_(inner, inner)] = solve_definite(reduced, np.eye(len(inner)))
+        push = np.bincount(i, yft.imag * shift, n) - np.bincount(k, yft.imag * shift, n)
+        turned = np.einsum("ij,j->i", angles, push)
         others = np.setdiff1d(inner, self.held)
-        return y, angles, *(a.astype(np.int32) for a in (model.sources, self.held, others))
+        return y, angles, turned, *(a.astype(np.int32) for a in (model.sources, self.held, others))
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -137,7 +147,7 @@ def solve_held(held: HeldModel, p_mw: ArrayLike, q_mvar: ArrayLike) -> HeldFlow:
             f"p_mw has shape {p.shape} and q_mvar {q.shape}: give (B, {len(model.loads)}) for "
             "both, one column per load of the net (HeldModel.model.loads)"
         )
-    y, angles, slack, pv, pq = held.network
+    y, angles, turned, slack, pv, pq = held.network
     b, n = len(p), len(held.start)
     columns = np.empty((b, p.shape[1] + n), dtype=np.complex128)
     columns.real[:, : p.shape[1]], columns.imag[:, : p.shape[1]] = p, q
@@ -146,7 +156,8 @@ def solve_held(held: HeldModel, p_mw: ArrayLike, q_mvar: ArrayLike) -> HeldFlow:
     power = -model.loads_by_node(columns)
     finite = np.isfinite(power).all(axis=1)
     power = np.where(finite[:, None], power, 0.0)
-    angle = np.angle(held.start) + np.einsum("ij,bj->bi", angles, np.ascontiguousarray(power.real))
+    angle = np.angle(held.start) + turned
+    angle = angle + np.einsum("ij,bj->bi", angles, np.ascontiguousarray(power.real))
     start = np.empty((b, n), dtype=np.complex128)
     # in real parts, as below: complex products into reused temporaries round differently by batch
     start.real, start.imag = np.abs(held.start) * np.cos(angle), np.abs(held.start) * np.sin(angle)

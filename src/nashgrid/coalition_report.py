@@ -302,9 +302,9 @@ def _conditions(result: Mapping[str, Any]) -> str:
     methods = ", ".join(f"{count} {name}" for name, count in solved["by_method"].items())
     parts = [
         f"{solved['solutions']} solutions: {methods}. Newton's method solves the optimality\n"
-        "conditions of the models as written, and prices certify it: their bound is within "
-        f'{max(solved["largest_gap"], 0.0):.2g} of\nthe tolerance. "exact" is the ad hoc '
-        'procedure; "none": no flow balances the losses, which counts\nas infinite in medians.'
+        "conditions of the models as written, and prices certify it: the gap to their bound is at\n"
+        f'most {max(solved["largest_gap"], 0.0):.2g} of the tolerance. "exact" is the ad hoc '
+        'procedure;\n"none": no flow balances the losses, which counts as infinite in medians.'
     ]
     if cone[0]["draws"]:
         own, others = (
