@@ -156,6 +156,9 @@ Presets:
 | ieee118 | 117 agents |
 | ieee300 | 299 agents on a grid near its limit |
 
+All but `fixture` share by "price": in equal parts, those who add little still join, and hardly any
+groups are stable. Encoding "trade" has no dual prices: give it `sharing` "equal" or "proportional".
+
 How hard they are, in shares of the attainable gain: the best of all 877 partitions in `eight-node`
 (200 draws), the best that a local search found in the others (20, 6 and 3 draws).
 

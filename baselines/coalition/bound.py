@@ -256,6 +256,8 @@ def _dual(
 
 def _violated(problem: _Problem, rows: _Rows, z: FloatArray) -> _Rows | None:
     """The rows with the most violated ones added; None if none is."""
+    if not z.size:  # nobody has a line
+        return None
     n = len(problem.q)
     index = rows.index(n)
     full = np.where(index >= 0, z[index], 0.0)
