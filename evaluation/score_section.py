@@ -70,7 +70,8 @@ def score_section(result: Mapping[str, Any], rows: Sequence[Mapping[str, str]]) 
         notes.append(
             "<strong>Many rounds</strong>: NashConv here is the sum over the rounds of what the "
             "best deviation within that round gains (stage NashConv). What a deviation over the "
-            "whole episode gains is only known to lie between the two shares named day gap."
+            "whole episode gains is only known to lie between the two shares named day gap or "
+            "episode gap; where the upper one is missing, nothing bounds it."
         )
     remarks = "".join(f"<li>{escape(r)}</li>" for r in result["remarks"])
     caption = "NashConv over the held-out scenarios: middle half and 5 to 95 % of them."

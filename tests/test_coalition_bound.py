@@ -10,7 +10,7 @@ from coalition_fixtures import loss_matrix, stages
 from nashgrid.baselines.characteristic.partitions import partitions
 from nashgrid.baselines.coalition import bound
 from nashgrid.baselines.coalition.bound import welfare_bound
-from nashgrid.envs.coalition.stage import Rules, all_together, play_stage
+from nashgrid.envs.coalition.stage import Rules, all_alone, all_together, play_stage
 
 KINDS = list(product(("externality", "independent", "myopic"), ("pair", "line"), (0.0, 0.4)))
 
@@ -102,3 +102,22 @@ def test_any_multipliers_bound_welfare():
                 rng.normal(size=5), rng.normal(size=5) - 0.7, np.zeros(0), np.zeros(0), free[0]
             )
             assert -bound._dual(problem, rows, *free, given) >= best[b] - 1e-9
+
+
+def test_without_a_line_the_bound_is_that_of_moving_nothing():
+    # nobody can pass power on; the bound looks for pairs with a line and finds none
+    rules, stage = stages(np.random.default_rng(8), 4, 3, 0.0, 0.1, variant="independent")
+    alone = stage.alone.sum(axis=1)
+    np.testing.assert_allclose(welfare_bound(rules, stage), alone, atol=1e-6)
+
+
+@pytest.mark.parametrize("price", [0.3, 4.0])
+def test_the_bound_holds_at_any_price_of_losses(price):
+    rng = np.random.default_rng(9)
+    rules, stage = stages(rng, 5, 8, 0.6, 0.03, generators=0.4)
+    stage = replace(stage, price_loss=np.full(8, price), price_sell=rng.uniform(0.0, 1.0, 8))
+    stage = replace(stage, alone=all_alone(rules, stage).payoff)
+    best = every_welfare(rules, stage).max(axis=1)
+    found = welfare_bound(rules, stage, best, nodes=12)
+    assert (found >= best - 1e-9).all()
+    assert (found - best).max() < 0.1

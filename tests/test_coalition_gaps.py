@@ -9,6 +9,7 @@ from test_coalition_references import seeds, three
 import nashgrid
 from nashgrid import baselines
 from nashgrid.baselines import policies
+from nashgrid.baselines.coalition import gaps
 from nashgrid.baselines.coalition.paths import chooser, follow, walk
 from nashgrid.envs.core.contract import take
 from nashgrid.evaluation.scenarios import held_out
@@ -52,7 +53,8 @@ def test_stage_gaps_are_what_trying_every_option_finds(encoding, team):
     gap = baselines.policy_gap(game, scenario, policy)
     np.testing.assert_allclose(gap.gap, tried.sum(axis=1), atol=1e-8)
     np.testing.assert_allclose(gap.value, path.payoffs)
-    assert gap.label == "exact" and gap.scope == "stage"
+    assert gap.label == "exact, the others being where they went in the round"
+    assert gap.scope == "stage"
     assert gap.gap.max() > 0.1
 
 
@@ -166,3 +168,19 @@ def test_gaps_of_many_agents_do_not_depend_on_the_batch():
     one = baselines.policy_gap(game, take(scenario, np.array([1])), policies.random(1), quick=True)
     np.testing.assert_array_equal(many.achieved[1], one.achieved[0])
     assert (many.gap >= 0.0).all()
+
+
+def test_a_sample_that_fails_is_flagged_although_its_gains_are_not_looked_at(monkeypatch):
+    game = nashgrid.game(ID, "eight-node", rounds=2)
+    scenario = game.draw(seeds(2))
+    count = iter(range(9))
+
+    def failing_last(*given):
+        path = walk(*given)
+        return replace(path, failed=np.array([next(count) == 2, False]))
+
+    monkeypatch.setattr(gaps, "MOST", 3)
+    monkeypatch.setattr(gaps, "SAMPLED", 1)
+    monkeypatch.setattr(gaps, "walk", failing_last)
+    found = baselines.policy_gap_executed(game, scenario, policies.random(), 3)
+    assert found.failed.tolist() == [True, False]

@@ -14,8 +14,9 @@ from nashgrid.baselines.coalition.enumerated import enumerate_partitions
 from nashgrid.baselines.coalition.group_tables import stage_payoff
 from nashgrid.baselines.coalition.moves import slots
 from nashgrid.baselines.coalition.paths import chooser, walk
-from nashgrid.baselines.coalition.references import stage_gain
+from nashgrid.baselines.coalition.references import episode_gain, stage_gain
 from nashgrid.baselines.coalition.towards import actions_towards
+from nashgrid.envs.coalition import draw
 from nashgrid.envs.coalition.stage import play_stage
 from nashgrid.envs.core.contract import take
 
@@ -214,3 +215,49 @@ def test_steps_of_many_agents_are_estimated_and_only_better_ones_made(monkeypatc
     assert (found >= start - 1e-12).all() and (found <= exact + 1e-9).all()
     alone = scenario.alone.sum(axis=1)
     assert ((found - alone).sum() / (exact - alone).sum()) > 0.95
+
+
+def test_what_is_left_to_gain_counts_a_switching_cost_once():
+    # a pair with the seller; the third would get .11 / 3 EUR/h in every round, units of .5 / 3
+    game = three(switching_cost=0.3)
+    scenario = game.draw(seeds(1))
+    pair, each = np.array([[0, 0, 2]]), 0.11 / 3 / (0.5 / 3)
+    np.testing.assert_allclose(stage_gain(game, scenario, pair), 0.0)
+    left = episode_gain(game, scenario, pair, "nash")
+    np.testing.assert_allclose(left, [[0.0, 0.0, 4 * each - 0.3]])
+    # all together both buyers pay more for coming than they get, and would stay alone
+    dear = three(switching_cost=1.0)
+    found = baselines.solve(dear, dear.draw(seeds(1)), "nash").certificate
+    np.testing.assert_allclose(found.gap, 2 * (1.0 - 4 * each))
+    assert not found.holds.any()
+
+
+def test_a_team_shares_the_cost_of_a_move():
+    game = three(switching_cost=0.3, team=True)
+    scenario = game.draw(seeds(1))
+    alone, each = np.arange(3)[None], 0.12 / 3 / (0.5 / 3)  # of a pair with the seller
+    start = game.initial(scenario)
+    join = alone[..., None].copy()
+    join[0, 1] = 0
+    moved = game.step(scenario, start, join).rewards
+    np.testing.assert_allclose(moved, each - 0.1)
+    np.testing.assert_allclose(stage_gain(game, scenario, alone), moved)
+    left = episode_gain(game, scenario, alone, "nash")
+    np.testing.assert_allclose(left, np.full((1, 3), 4 * each - 0.1))
+
+
+def test_references_whose_power_flow_fails_are_no_numbers_and_hold_nowhere(monkeypatch):
+    def fails_with_trade(game, p, demand, out):
+        zero = np.zeros(len(p))
+        return ~out.flow_pu.any(axis=1), zero, zero, zero
+
+    monkeypatch.setattr(draw, "power_flow", fails_with_trade)
+    game = three(ac="check")
+    scenario = game.draw(seeds(1, 77))
+    for name in baselines.solvers(game):
+        found = baselines.solve(game, scenario, name)
+        if name == "singletons":
+            np.testing.assert_allclose(found.payoffs, 0.0, atol=1e-12)
+            continue
+        assert np.isnan(found.payoffs).all() and np.isnan(found.welfare).all(), name
+        assert np.isinf(found.certificate.gap).all() and not found.certificate.holds.any(), name

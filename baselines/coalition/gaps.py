@@ -21,13 +21,15 @@ from nashgrid.envs.core.seats import Policy
 
 DEVIATING_SEATS = 4  # of an episode whose gain is searched for, where there are many agents
 SAMPLED = 4  # samples of executed play whose gains are looked at, where there are many agents
-EXACT = "exact"
-WITHOUT_CHARGE = "exact, but for the charge of AC losses that the deviation would cause"
+# a move within a round can also block, lead or free others: that is not part of it
+EXACT = "exact, the others being where they went in the round"
+WITHOUT_CHARGE = f"{EXACT}, but for the charge of AC losses that the deviation would cause"
 EX_POST = "exact against the draws of the others, which no deviator knows: overstated"
 
 
 def best_response(game: TradingGroups, scenario: Any, actions: NDArray[Any]) -> BestResponse:
-    """Exact best deviations in a game of one round, over all groups and standing alone."""
+    """Best deviations in a game of one round, exact among all groups and standing alone, the others
+    being where they went: what an agent's own move makes of theirs is not part of it."""
     require_gaps(game)
     path = walk(game, scenario, lambda state: actions)
     gain, to = _gains(game, scenario, path)
@@ -82,18 +84,18 @@ def policy_gap_executed(game: TradingGroups, scenario: Any, policy: Any, samples
     Of more than 8 agents the gains are those of the first ``SAMPLED`` episodes.
     """
     require_gaps(game)
-    parts, payoffs = [], []
+    parts, payoffs, failed = [], [], np.zeros(len(scenario.seed), dtype=np.bool_)
     looked = samples if game.n_agents <= MOST else min(samples, SAMPLED)
     for k in range(samples):
         path = walk(game, scenario, chooser(game, scenario, policy.executed(k)))
         payoffs.append(path.payoffs)
+        failed |= path.failed
         if k < looked:
             parts.append(_gap(game, scenario, path, None, True))
     value = np.mean(payoffs, axis=0)
     gain = np.mean([part.gap for part in parts], axis=0)
     names = parts[0].details
     details = {name: np.mean([part.details[name] for part in parts], axis=0) for name in names}
-    failed = np.any([part.failed for part in parts], axis=0)
     return PolicyGap(value, value + gain, value + gain, EX_POST, failed, details, "stage")
 
 

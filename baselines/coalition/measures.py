@@ -8,10 +8,12 @@ import numpy as np
 
 from nashgrid.baselines.coalition.deviations import TOLERANCE
 from nashgrid.baselines.coalition.enumerated import MOST
+from nashgrid.baselines.coalition.model_difference import cooperative_loss_pu, group_loss_pu
 from nashgrid.baselines.coalition.moves import play, slots
 from nashgrid.baselines.coalition.paths import Path
 from nashgrid.baselines.coalition.references import best_welfare, stage_gain
 from nashgrid.envs.coalition.dynamics import TradingGroups
+from nashgrid.envs.coalition.stage import play_stage
 from nashgrid.envs.core.contract import FloatArray
 
 
@@ -26,13 +28,16 @@ def measures(
                    the encoding has, or by one of these that no member of the group joined loses by
     groups       : mean number; moves: of all agents, in the episode
     ac_drift_pu  : mean distance of AC and model losses; NaN without AC power flow
+    loss_pu, cooperative_loss_pu : of the last partition, by the model of the game; and of full
+                   cooperation by the model that draws losses from the lines: apart by model too
     core_excess  : largest excess of a coalition over the payoffs of the last partition, above the
                    least that is possible, over the attainable gain (others alone: gamma)
     blocking     : coalitions that would get more by themselves
     shapley_distance : half the sum of distances to the Shapley value, over the attainable gain
     price_of_anarchy, price_of_stability : of the scenario, whatever was played
 
-    The last five for at most 8 agents; these and individually_stable are left out if ``quick``.
+    The last five for at most 8 agents; these, losses and individually_stable are left out if
+    ``quick``.
     """
     n = game.n_agents
     unit = scenario.attainable / n
@@ -56,6 +61,9 @@ def measures(
         return out
     individual = stage_gain(game, scenario, last, "individual") * unit[:, None]
     out["individually_stable"] = (individual <= TOLERANCE).all(axis=1).astype(np.float64)
+    settled = play_stage(game.rules, scenario, np.arange(len(last)), last)
+    out["loss_pu"] = group_loss_pu(scenario, settled)
+    out["cooperative_loss_pu"] = cooperative_loss_pu(game, scenario)
     if 1 < n <= MOST:
         out |= _of_coalitions(game, scenario, last, best.details)
     return out

@@ -30,10 +30,12 @@ def instance_of(game: TradingGroups, scenario: Neighbourhood, row: int) -> Insta
     demand = scenario.bus_demand_pu[row].copy()
     generation = np.maximum(scenario.bus_p_pu[row] + demand, 0.0)
     demand[public.slack] = generation[public.slack] = 0.0
-    own = {}
-    for name in ("generator_max_pu", "generator_price", "generator_quadratic"):
-        own[name] = np.zeros(public.n_buses)
-        own[name][at] = getattr(scenario, name)[row]
+
+    def own(of_agents: FloatArray) -> FloatArray:
+        of_buses = np.zeros(public.n_buses)
+        of_buses[at] = of_agents[row]
+        return of_buses
+
     return Instance(
         grid=public,
         private_from=at[scenario.line_from[row][there]],
@@ -46,7 +48,9 @@ def instance_of(game: TradingGroups, scenario: Neighbourhood, row: int) -> Insta
         price_sell=float(scenario.price_sell[row]),
         price_loss=float(scenario.price_loss[row]),
         price_grid=float(scenario.price_buy[row]),
-        **own,
+        generator_max_pu=own(scenario.generator_max_pu),
+        generator_price=own(scenario.generator_price),
+        generator_quadratic=own(scenario.generator_quadratic),
     )
 
 
@@ -57,8 +61,9 @@ def cooperative_loss_pu(game: TradingGroups, scenario: Neighbourhood) -> FloatAr
     """
     out = np.full(len(scenario.seed), np.nan)
     for row in range(len(out)):
+        instance = instance_of(game, scenario, row)
         try:
-            out[row] = solve_model(instance_of(game, scenario, row), "cooperative", "newton").loss_pu
+            out[row] = solve_model(instance, "cooperative", "newton").loss_pu
         except (NotSolved, ValueError):  # overloaded lines, surplus that nobody can take
             continue
     return out

@@ -23,7 +23,7 @@ class Path:
     """An episode of B copies as it was played, T rounds.
 
     before, after : i64[B, T, n], slots when the round began and when all had moved
-    moved   : bool[B, T, n]
+    moved   : bool[B, T, n], and paid for it: not in rounds that failed
     accepts : bool[B, T, n], in the protocol: who lets newcomers in; None where actions do not say
     played  : bool[B, T], the round took place: a power flow without solution ends an episode
     rewards : f64[B, T, n], 0 in rounds that did not take place
@@ -113,12 +113,12 @@ def _path(
             accepts[:, t] = actions[..., 1] > 0
         after[:, t] = step.state.labels
         played[:, t] = ~over
-        moved[:, t] = (step.metrics["moved"] > 0.0) & ~over[:, None]
         rewards[:, t] = np.where(over[:, None], 0.0, step.rewards)
         welfare += np.where(over, 0.0, step.metrics[game.welfare_metric])
         drift += np.where(over, 0.0, np.abs(step.metrics["ac_drift_pu"]))
         wrong = (step.metrics["qp_failed"] > 0.0) | (step.metrics["ac_failed"] > 0.0)
         failed |= wrong & ~over
+        moved[:, t] = (step.metrics["moved"] > 0.0) & ~(over | wrong)[:, None]
         over, state = over | step.terminated, step.state
     drift = drift / np.maximum(played.sum(axis=1), 1) if game.ac != "off" else drift + np.nan
     return Path(before, after, moved, accepts, played, rewards, welfare, failed, drift)

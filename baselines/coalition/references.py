@@ -45,7 +45,7 @@ SEARCH = stream("coalition.search")
 REPLIES = stream("coalition.better-reply")
 RANDOM_STARTS = 2
 SWEEPS, SWEEPS_OF_MANY = 20, 10
-EXACT = 1e-9  # tolerance of exact certificates, as a share of the payoffs
+EXACT = 1e-9  # tolerance of certificates: of gains in rewards, and as a share of the welfare
 
 
 def solvers(game: TradingGroups) -> list[str]:
@@ -59,7 +59,10 @@ def compared(game: TradingGroups) -> list[str]:
 
 
 def solve(game: TradingGroups, scenario: Any, solver: str) -> Reference:
-    """The reference of every copy; see the list of the module ``baselines.coalition``."""
+    """The reference of every copy; see the list of the module ``baselines.coalition``.
+
+    NaN where a round could not be solved: no equilibrium of the groups, or no power flow.
+    """
     started = perf_counter()
     found = _found(game, scenario, solver)
     profile = always(game, found.labels)
@@ -68,8 +71,8 @@ def solve(game: TradingGroups, scenario: Any, solver: str) -> Reference:
         concept=solver,
         solver=solver,
         profile=profile,
-        payoffs=path.payoffs,
-        welfare=path.welfare,
+        payoffs=np.where(path.failed[:, None], np.nan, path.payoffs),
+        welfare=np.where(path.failed, np.nan, path.welfare),
         certificate=_certificate(game, scenario, solver, found, path, started),
         details=found.details,
     )
@@ -106,16 +109,14 @@ def _found(game: TradingGroups, scenario: Any, solver: str) -> _Found:
 def _certificate(
     game: TradingGroups, scenario: Any, solver: str, found: _Found, path: Path, started: float
 ) -> Certificate:
-    """Equilibria by all unilateral moves, everything else by the bound on welfare."""
+    """Equilibria by all unilateral moves, everything else by the bound on welfare; nothing holds
+    where a round could not be solved."""
     if solver in ("nash", "individual", "better-reply"):
         rule = "individual" if solver == "individual" else default_rule(game)
-        gap = stage_gain(game, scenario, found.labels, rule).sum(axis=1) * game.horizon
+        gap = episode_gain(game, scenario, found.labels, rule).sum(axis=1)
+        gap = np.where(path.failed, np.inf, gap)
         primal = path.payoffs.sum(axis=1)
-        # gains in EUR/h up to TOLERANCE are none
-        unit = scenario.attainable / game.n_agents
-        none = float((TOLERANCE * game.n_agents * game.horizon / unit).max())
-        status, dual = "exact", primal + gap
-        return Certificate(status, primal, dual, gap, none, perf_counter() - started)
+        return Certificate("exact", primal, primal + gap, gap, EXACT, perf_counter() - started)
     primal, status = path.welfare, "certified"
     if solver == "welfare":
         assert found.bound is not None
@@ -126,7 +127,7 @@ def _certificate(
         dual = best_welfare(game, scenario).certificate.dual
     if game.ac == "charge":  # what it adds is not known beforehand
         status, dual = "heuristic", np.full(len(primal), np.inf)
-    gap = np.maximum(dual - primal, 0.0)
+    gap = np.where(path.failed, np.inf, np.maximum(dual - primal, 0.0))
     tolerance = EXACT * float(np.abs(primal).mean()) + 1e-12
     return Certificate(status, primal, dual, gap, tolerance, perf_counter() - started)
 
@@ -154,7 +155,30 @@ def stage_gain(
     rows, friends = np.arange(len(labels)), followed(game, scenario)
     table = gains(game, scenario, rows, slots(labels), friends, rule or default_rule(game))
     unit = (scenario.attainable / game.n_agents)[:, None]
-    return np.maximum(table.max(axis=2) / unit - game.switching_cost, 0.0)
+    return np.maximum(table.max(axis=2) / unit - _own_cost(game), 0.0)
+
+
+def episode_gain(game: TradingGroups, scenario: Any, labels: Labels, rule: str) -> FloatArray:
+    """f64[B, n]: what every agent gains in the episode, in rewards, by the best other place from
+    the first round on, the others being where partitions i64[B, n] have them.
+
+    All begin alone: who goes nowhere saves the switching cost. Gains of up to ``TOLERANCE`` a round
+    are none. No sequence of places gains more: payoffs are the same in all rounds.
+    """
+    here, n = slots(labels), game.n_agents
+    table = gains(game, scenario, np.arange(len(here)), here, followed(game, scenario), rule)
+    table = np.where(table <= TOLERANCE, np.minimum(table, 0.0), table)
+    table *= game.horizon / (scenario.attainable / n)[:, None, None]
+    goes = here != np.arange(n)
+    home = np.where(goes, n, here)  # the column of those who have not moved
+    paid = np.arange(n + 1) != home[..., None]
+    best = (table + _own_cost(game) * (goes[..., None].astype(np.float64) - paid)).max(axis=2)
+    return np.maximum(best, 0.0)
+
+
+def _own_cost(game: TradingGroups) -> float:
+    """What a move costs the agent itself, in rewards: a team shares it."""
+    return game.switching_cost / (game.n_agents if game.team else 1)
 
 
 # ----- equilibria -----
