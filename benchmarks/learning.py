@@ -36,7 +36,6 @@ EXPERIMENTS = (
     "flexibility_switching_shared",
     "flexibility_full_shared",
     "coalition_eight_node_masked",
-    "coalition_eight_node_neighbours",
     "coalition_ieee30_masked",
 )
 CONTROLS = ("uniform random", "do nothing", "greedy", "untrained", "best constant", "equilibrium")
