@@ -286,6 +286,6 @@ def test_pictures_tell_groups_flows_and_gains(preset):
         assert "{0, 1, 2, 3, 4, 5, 6}  value -2.6482 EUR/h" in words
         assert "1.00 of the attainable gain" in words
         shown = {t.get_text() for t in figure.axes[0].texts}
-        assert {"0: +2.60", "2.12", "1.00", "0.62"} <= shown  # flows of the note's table
+        assert {"0: +2.60", "2.12", "1.00", "0.62"} <= shown  # published flows
     margins = pictures.limits(game, scenario, {"qp_failed": np.zeros(1)})
     assert list(margins) == ["equilibrium of the groups"]
