@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from nashgrid.envs.coalition.grid import Grid
 from nashgrid.envs.core.errors import unknown
+from nashgrid.envs.physics.pandapower_case import bus_branch_case
 
 PANDAPOWER_CASES = ("case14", "case_ieee30", "case30", "case57", "case118", "case300")
 GRIDS = ("eight-node", *PANDAPOWER_CASES)
@@ -102,8 +103,7 @@ def from_net(
     """
     from copy import deepcopy
 
-    from pandapower.auxiliary import _add_ppc_options, pandapowerNet
-    from pandapower.pd2ppc import _pd2ppc
+    from pandapower.auxiliary import pandapowerNet
     from pandapower.pypower import idx_brch as br
     from pandapower.pypower import idx_bus as bu
 
@@ -117,20 +117,7 @@ def from_net(
     if len(net.trafo) and "tap_dependency_table" not in net.trafo:
         net.trafo["tap_dependency_table"] = False  # nets of older pandapowers: no warning each time
     kept = deepcopy(net)
-    net["_options"] = {}
-    _add_ppc_options(
-        net,
-        calculate_voltage_angles=False,
-        trafo_model="t",
-        check_connectivity=True,
-        mode="pf",
-        switch_rx_ratio=2,
-        enforce_p_lims=False,
-        enforce_q_lims=False,
-        recycle=None,
-    )
-    ppc, _ = _pd2ppc(net)
-    lookup = net._pd2ppc_lookups["bus"]
+    ppc, lookup = bus_branch_case(net, phase_shifts=False)
     bus_type = ppc["bus"][:, bu.BUS_TYPE].real
     at_work = net.bus.index[net.bus.in_service]
     dark = [b for b in at_work if bus_type[lookup[b]] == bu.NONE]

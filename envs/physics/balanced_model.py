@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from nashgrid.envs.physics.pandapower_case import bus_branch_case
+
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 ComplexArray = NDArray[np.complex128]
@@ -97,8 +99,6 @@ def compile_network(net: Any) -> BalancedModel:
     does not: transformers with three windings, gens, dc lines, asymmetric elements, power
     electronics, loads of constant impedance or current; and on a net without loads or ext_grid.
     """
-    from pandapower.auxiliary import _add_ppc_options
-    from pandapower.pd2ppc import _pd2ppc
     from pandapower.pypower.idx_brch import (
         BR_R,
         BR_R_ASYM,
@@ -121,20 +121,7 @@ def compile_network(net: Any) -> BalancedModel:
         load_q_mvar, load_p_mw, out=np.zeros_like(load_p_mw), where=load_p_mw != 0.0
     )
     net.load[["p_mw", "q_mvar"]] = 0.0  # what is left in the buses does not depend on the loads
-    net["_options"] = {}
-    _add_ppc_options(
-        net,
-        calculate_voltage_angles=True,
-        trafo_model="t",
-        check_connectivity=True,
-        mode="pf",
-        switch_rx_ratio=2,
-        enforce_p_lims=False,
-        enforce_q_lims=False,
-        recycle=None,
-    )
-    ppc, _ = _pd2ppc(net)
-    lookup = net._pd2ppc_lookups["bus"]
+    ppc, lookup = bus_branch_case(net, phase_shifts=True)
 
     supplied = ppc["bus"][:, BUS_TYPE] != NONE
     n = int(supplied.sum())  # the conversion puts the others last
