@@ -128,19 +128,11 @@ def play(
             rule, group, alone[row], cost[at], fees[at], total, weight, size, value[at], payoff[at]
         )
         if rule == PRICE:
-            for i in range(n):
-                payoff[at, i] = _price_pay(
-                    i, variant, loss_matrix, limited, q[row], public_term[row], price_loss[row],
-                    generator_price[row], generator_quadratic[row], group, p[at], price[at],
-                    generated[at], shadow[at], public[at],
-                ) - fees[at, i]  # fmt: skip
-            for e in range(lines):
-                i, j, r = line_from[row, e], line_to[row, e], line_r[row, e]
-                if r > 0.0 and group[i] == group[j]:
-                    f = flow[at, e]
-                    rent = (price[at, j] - price[at, i]) * f - price_loss[row] * r * f * f
-                    payoff[at, i] += 0.5 * rent
-                    payoff[at, j] += 0.5 * rent
+            _price_pay(
+                variant, loss_matrix, limited, line_from[row], line_to[row], line_r[row], q[row],
+                price_loss[row], generator_price[row], generator_quadratic[row], group, p[at],
+                price[at], generated[at], flow[at], shadow[at], public[at], fees[at], payoff[at],
+            )  # fmt: skip
         elif rule == SHAPLEY:
             found = _shapley(
                 variant, fee_kind, loss_matrix, limited, line_from[row], line_to[row],
@@ -156,27 +148,37 @@ def play(
 
 @njit(cache=True, nogil=True)
 def _price_pay(
-    i, variant, loss_matrix, limited, q, public_term, price_loss, generator_price,
-    generator_quadratic, group, p, price, generated, shadow, public,
+    variant, loss_matrix, limited, line_from, line_to, line_r, q, price_loss, generator_price,
+    generator_quadratic, group, p, price, generated, flow, shadow, public, fees, payoff,
 ):  # fmt: skip
-    """Power at its dual price, rents of the own generator, and what prices charge beyond costs.
+    """Writes payoffs at dual prices: own power, rents of the own generator, half of those of the
+    own lines, and what prices charge beyond costs.
 
     Prices charge marginal public losses, p_S'(Qp + h + Q_SS p_S), and limits; the members keep
     what exceeds the group's bill: the rebate of Aumann and Shapley.
     """
-    g = generated[i]
-    pay = price[i] * (q[i] + g) - generator_price[i] * g - generator_quadratic[i] * g * g
-    if variant == equilibrium_kernels.EXTERNALITY:
-        own = 0.0
-        for j in range(p.shape[0]):
-            if group[j] == group[i]:
-                own += loss_matrix[i, j] * p[j]
-        pay += price_loss * p[i] * own
-    elif variant == equilibrium_kernels.MYOPIC:
-        pay -= price_loss * public[i]
-    for c in range(shadow.shape[0]):
-        pay += shadow[c] * limited[c, i] * p[i]
-    return pay
+    n = p.shape[0]
+    for i in range(n):
+        g = generated[i]
+        pay = price[i] * (q[i] + g) - generator_price[i] * g - generator_quadratic[i] * g * g
+        if variant == equilibrium_kernels.EXTERNALITY:
+            own = 0.0
+            for j in range(n):
+                if group[j] == group[i]:
+                    own += loss_matrix[i, j] * p[j]
+            pay += price_loss * p[i] * own
+        elif variant == equilibrium_kernels.MYOPIC:
+            pay -= price_loss * public[i]
+        for c in range(shadow.shape[0]):
+            pay += shadow[c] * limited[c, i] * p[i]
+        payoff[i] = pay - fees[i]
+    for e in range(line_r.shape[0]):
+        i, j, r = line_from[e], line_to[e], line_r[e]
+        if r > 0.0 and group[i] == group[j]:
+            f = flow[e]
+            rent = (price[j] - price[i]) * f - price_loss * r * f * f
+            payoff[i] += 0.5 * rent
+            payoff[j] += 0.5 * rent
 
 
 @njit(cache=True, nogil=True)
