@@ -35,7 +35,8 @@ def few_players(id, preset):
         return game
     if id == "coalition-v0":
         public = grid(game.network)
-        names = tuple(public.buses[bus] for bus in public.others[:12])
+        spread = public.others[:: len(public.others) // 12][:12]  # the first ones only consume
+        names = tuple(public.buses[bus] for bus in spread)
         return replace(game, agents_at=names, density=0.5, rounds=4)
     return replace(game, players=tuple((name, count // 20) for name, count in game.players))
 
@@ -51,7 +52,10 @@ def test_registered_game_keeps_the_promises(id, preset):
 @pytest.mark.parametrize(("id", "preset"), EVERY_GAME)
 def test_replayed_reference_has_no_gap(id, preset):
     game = few_players(id, preset)
-    check_reference(game, scenarios=4 if game.n_agents <= 8 else 1)
+    # trading groups of one draw may all be unstable, but not where they may refuse newcomers
+    if (id, preset) in LARGE and id == "coalition-v0":
+        game = replace(game, encoding="protocol")
+    check_reference(game, scenarios=4 if game.n_agents <= 8 or id == "coalition-v0" else 1)
     assert baselines.solvers(game)
 
 

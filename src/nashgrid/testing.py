@@ -140,11 +140,14 @@ def policy_gap(game: Game, policy: Any, scenarios: int) -> tuple[FloatArray, Boo
 
 
 def moved(game: Game, scenario: Any, actions: Actions, share: float) -> Actions:
-    """Every quantity moved by a share of its range, inwards; choices to their next option."""
+    """Every quantity moved by a share of its range, inwards; every second agent's choices to
+    their next option: if all moved, groups could be the same under other numbers."""
     if share == 0.0:
         return actions
     if not game.is_continuous:
-        return (actions + 1) % np.array(game.choices)
+        out = actions.copy()
+        out[:, ::2] = (out[:, ::2] + 1) % np.array(game.choices)
+        return out
     quantity = game.quantity(scenario, actions)
     high = game.quantity(scenario, np.ones(actions.shape))
     low = game.quantity(scenario, -np.ones(actions.shape))
