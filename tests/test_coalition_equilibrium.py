@@ -335,3 +335,23 @@ def test_rows_do_not_depend_on_their_company():
         assert (alone.payoff[0] == together.payoff[k]).all()
         assert (alone.flow_pu[0] == together.flow_pu[k]).all()
     assert isinstance(rules, Rules)
+
+
+def test_arrays_of_every_kind_share_one_compiled_kernel():
+    from nashgrid.envs.coalition.payoff_kernels import play
+
+    rng = np.random.default_rng(12)
+    rules, stage = stages(rng, 5, 3, fee=0.02)
+    labels = random_labels(rng, 5, 3)
+    expected = play_stage(rules, stage, np.arange(3), labels)
+    compiled = len(play.signatures)
+    odd = {}
+    for name in ("q_pu", "line_r_pu", "price_buy", "alone"):
+        odd[name] = np.asfortranarray(getattr(stage, name))
+        odd[name].flags.writeable = False
+    turned = replace(rules, loss_matrix=np.asfortranarray(rules.loss_matrix))
+    fixed = labels.copy()
+    fixed.flags.writeable = False
+    found = play_stage(turned, replace(stage, **odd), np.arange(3), fixed)
+    assert (found.payoff == expected.payoff).all()
+    assert len(play.signatures) == compiled

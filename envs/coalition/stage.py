@@ -127,32 +127,14 @@ def play_stage(
     The equilibrium is the minimiser of the potential: unique, and a Nash equilibrium among the
     groups (a variational one where public lines are limited).
     """
-    return Outcome(
-        *_kernels().play(
-            VARIANTS.index(rules.variant),
-            SHARING.index(rules.sharing),
-            FEES.index(rules.fee_per),
-            rules.loss_matrix,
-            rules.limits,
-            rows,
-            np.ascontiguousarray(labels, dtype=np.int64),
-            stage.line_from,
-            stage.line_to,
-            stage.line_r_pu,
-            stage.q_pu,
-            stage.public_term_pu,
-            stage.flow_base_pu,
-            stage.limit_pu,
-            stage.price_buy,
-            stage.price_sell,
-            stage.price_loss,
-            stage.generator_max_pu,
-            stage.generator_price,
-            stage.generator_quadratic,
-            stage.fee,
-            stage.alone,
-        )
-    )
+    given = (
+        rules.loss_matrix, rules.limits, rows, np.asarray(labels, dtype=np.int64), stage.line_from,
+        stage.line_to, stage.line_r_pu, stage.q_pu, stage.public_term_pu, stage.flow_base_pu,
+        stage.limit_pu, stage.price_buy, stage.price_sell, stage.price_loss,
+        stage.generator_max_pu, stage.generator_price, stage.generator_quadratic, stage.fee,
+        stage.alone,
+    )  # fmt: skip
+    return Outcome(*_kernels().play(*_options(rules), *map(_plain, given)))
 
 
 def play_flows(
@@ -168,25 +150,12 @@ def play_flows(
     groups have to be zero.
     """
     flow = np.array(flow_pu, dtype=np.float64)
-    parts = _kernels().play_given(
-        VARIANTS.index(rules.variant),
-        SHARING.index(rules.sharing),
-        FEES.index(rules.fee_per),
-        rules.loss_matrix,
-        rows,
-        np.ascontiguousarray(labels, dtype=np.int64),
-        flow,
-        stage.line_from,
-        stage.line_to,
-        stage.line_r_pu,
-        stage.q_pu,
-        stage.public_term_pu,
-        stage.price_buy,
-        stage.price_sell,
-        stage.price_loss,
-        stage.fee,
-        stage.alone,
-    )
+    given = (
+        rules.loss_matrix, rows, np.asarray(labels, dtype=np.int64), flow, stage.line_from,
+        stage.line_to, stage.line_r_pu, stage.q_pu, stage.public_term_pu, stage.price_buy,
+        stage.price_sell, stage.price_loss, stage.fee, stage.alone,
+    )  # fmt: skip
+    parts = _kernels().play_given(*_options(rules), *map(_plain, given))
     many = len(labels)
     shadow, failed = np.zeros((many, len(rules.limits))), np.zeros(many, dtype=bool)
     return Outcome(*(*parts, flow, shadow, failed))
@@ -203,6 +172,18 @@ def all_together(rules: Rules, stage: Stage) -> Outcome:
     """The grand coalition, in every scenario."""
     copies, n = stage.q_pu.shape
     return play_stage(rules, stage, np.arange(copies), np.zeros((copies, n), dtype=np.int64))
+
+
+def _options(rules: Rules) -> tuple[int, int, int]:
+    return VARIANTS.index(rules.variant), SHARING.index(rules.sharing), FEES.index(rules.fee_per)
+
+
+def _plain(array: NDArray[Any]) -> NDArray[Any]:
+    """The array, or a copy of one that is read-only or not contiguous.
+
+    numba would compile all kernels anew for every such mixture, for a quarter of a minute.
+    """
+    return array if array.flags.carray else np.array(array, order="C")
 
 
 @cache
