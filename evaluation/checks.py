@@ -16,7 +16,8 @@ from nashgrid.envs.core.contract import BoolArray, FloatArray, Game
 
 EXACT_PU = 1e-10  # tolerance of both power flows of the re-check
 KKT = "kkt_residual_eur_per_mwh"
-Z_BUS = "z_bus_"
+SECOND = {"z-bus": "z_bus_", "power-grid-model": "power_grid_model_", "kernel": "kernel_"}
+"""independent engines, and the prefix of what they say"""
 LIMITS = ("voltage_violation_pu", "overload")  # metrics that are 0 where a limit is kept
 KEPT = 1e-6  # what a power flow cannot tell from a limit that is kept
 
@@ -29,12 +30,12 @@ def checks(game: Game, scenario: Any, actions: FloatArray) -> dict[str, FloatArr
     residual = kkt_residual(game, scenario, actions)
     out = {} if residual is None else {KKT: residual}
     if hasattr(getattr(game, "instance", None), "engine"):
-        out |= z_bus(game, scenario, actions)
+        out |= recheck(game, scenario, actions)
     return out
 
 
-def z_bus(game: Any, scenario: Any, actions: FloatArray) -> dict[str, FloatArray]:
-    """Violations and payoffs of a market on the independent Z-bus power flow; NaN where it fails.
+def recheck(game: Any, scenario: Any, actions: FloatArray) -> dict[str, FloatArray]:
+    """Violations and payoffs of a market on its second, independent engine; NaN where it fails.
 
     Only the flow that is played is solved again: the loss without injection is the scenario's.
     """
@@ -42,11 +43,13 @@ def z_bus(game: Any, scenario: Any, actions: FloatArray) -> dict[str, FloatArray
 
     x_mw = game.quantity(scenario, actions)[..., 0]
     own = outcomes(game.instance, scenario, x_mw, tolerance_pu=EXACT_PU)
-    other = outcomes(replace(game.instance, engine="z-bus"), scenario, x_mw, tolerance_pu=EXACT_PU)
+    engine = game.instance.second_engine
+    other = outcomes(replace(game.instance, engine=engine), scenario, x_mw, tolerance_pu=EXACT_PU)
     numbers = {name: other[name] for name in LIMITS}
     numbers["payoff_difference_eur_per_h"] = np.abs(other.payoff - own.payoff).max(axis=1)
-    out = {Z_BUS + name: np.where(other.solved, v, np.nan) for name, v in numbers.items()}
-    return out | {f"{Z_BUS}failed": other["failed"].copy()}
+    prefix = SECOND[engine]
+    out = {prefix + name: np.where(other.solved, v, np.nan) for name, v in numbers.items()}
+    return out | {f"{prefix}failed": other["failed"].copy()}
 
 
 def violations(details: Mapping[str, FloatArray], ok: BoolArray) -> dict[str, Any] | None:
@@ -62,12 +65,14 @@ def violations(details: Mapping[str, FloatArray], ok: BoolArray) -> dict[str, An
     if not names or not ok.any():
         return None
     found = {}
+    engines = [engine for engine, prefix in SECOND.items() if prefix + names[0] in details]
+    engine = engines[0] if engines else "game"
     for name in names:
-        again = details.get(Z_BUS + name, details[name])
+        again = details.get(SECOND.get(engine, "") + name, details[name])
         found[name] = np.where(np.isfinite(again), again, details[name])[:, ok]
     outside = {name: values > KEPT for name, values in found.items()}
     return {
-        "engine": "z-bus" if Z_BUS + names[0] in details else "game",
+        "engine": engine,
         "rate": float(np.any(list(outside.values()), axis=0).mean()),
         "depth": {
             name: {

@@ -100,10 +100,24 @@ class Score:
                 "failed": int((~ok).sum()),
                 "distance": _mean_and_worst(play.distance[ok]),
                 "welfare": self._welfare(play, ok),
+                "feasible": self._feasible(play, ok),
                 "violations": violations(play.details, ok),
                 "details": {k: _range(v[:, ok]) for k, v in play.details.items()},
             }
         return out
+
+    def _feasible(self, play: Play, ok: BoolArray) -> dict[str, float | None] | None:
+        """Where limits are constraints: the share of plays that keep them all, and NashConv over
+        the scenarios in which every play does; None in other games."""
+        metric = self.scenarios.game.feasibility_metric
+        if metric is None or metric not in play.details:
+            return None
+        outside = play.details[metric] > 0.0
+        kept = ok & ~outside.any(axis=0)
+        mean = _mean(play.nash_conv[kept])
+        share = None if mean is None else 100.0 * mean / self.scenarios.payoff_sum
+        plays = 1.0 - float(outside[:, ok].mean()) if ok.any() else None
+        return {"share": plays, "scenarios": int(kept.sum()), "nash_conv": mean, "percent": share}
 
     def _welfare(self, play: Play, ok: BoolArray) -> dict[str, float | None]:
         """Mean welfare, and its ratio to that of the equilibrium and of the optimum."""

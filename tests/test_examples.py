@@ -26,6 +26,7 @@ def test_every_example_is_run_here():
     known = {
         "coalitions.py",
         "four_models.py",
+        "microgrid_inside.py",
         "parallel_loop.py",
         "sb3_one_seat.py",
         "sb3_shared.py",
@@ -78,3 +79,14 @@ def test_more_coordination_never_loses_more_in_the_four_models():
     for ad_hoc, alone, cooperative, integrated in np.reshape(losses, (3, 4)):
         assert integrated <= cooperative + 1e-3  # equal where r is proportional to x
         assert cooperative <= min(ad_hoc, alone) + 1e-3
+
+
+def test_microgrids_from_inside_trade_and_are_settled_to_the_cent():
+    printed = run("microgrid_inside.py")
+    assert len(re.findall(r"EUR a day; saved by pv", printed)) == 3
+    sold = [float(x) for x in re.findall(r"sells ([\d.]+) MW", printed)]
+    offered = [float(x) for x in re.findall(r"offers ([\d.]+) MW", printed)]
+    assert len(sold) == 3 and all(0.0 < x < p for x, p in zip(sold, offered, strict=True))
+    money = re.findall(r"^\w+ +(-?\d+)\.(\d\d) EUR$", printed, re.MULTILINE)
+    cents = [int(f"{whole}{part}") for whole, part in money]
+    assert len(cents) == 6 and sum(cents) == 0

@@ -116,7 +116,7 @@ def test_limits_of_a_box_are_kept_labels():
     game = nashgrid.game(ID, "four-players", encoding="box", revision=0.0)
     scenario, state = start(game, 3)
     state = game.step(scenario, state, checks.random_actions(game, 3, 0)).state
-    for ends in game.limits(scenario, state):
+    for ends in game.action_limits(scenario, state):
         step = game.step(scenario, state, ends)
         assert (step.metrics["held"] == 0.0).all()
 

@@ -23,7 +23,7 @@ from nashgrid.envs.core.random import stream, uniform
 from nashgrid.envs.core.seats import Seats
 from nashgrid.evaluation import best_constant
 from nashgrid.testing import check_game
-from nashgrid.training import load_policy, ppo, train
+from nashgrid.training import load_policy, loop, train
 from nashgrid.training.learner import learners_of
 from nashgrid.training.policy import LearnedPolicy, actor_of
 from nashgrid.training.vec_env import SharedPolicyVecEnv
@@ -69,8 +69,8 @@ class BlendGame(Game):
         seen = np.repeat(scenario.target[:, None], self.count, axis=1)
         return self.scaled(seen)
 
-    def limits(self, scenario, state):
-        low, high = super().limits(scenario, state)
+    def action_limits(self, scenario, state):
+        low, high = super().action_limits(scenario, state)
         high[..., 1] = 0.5
         return low, high
 
@@ -255,7 +255,7 @@ def test_training_on_several_choices_learns_and_resumes_to_the_same_bits(
     first = (whole / "progress.csv").read_text().splitlines()[0].split(",")
     assert "quantity_crew_1_0" in first and "quantity_crew_1_1" in first
 
-    update, calls = ppo.Training.update, []
+    update, calls = loop.Training.update, []
 
     def stops(self):
         calls.append(1)
@@ -264,7 +264,7 @@ def test_training_on_several_choices_learns_and_resumes_to_the_same_bits(
         return update(self)
 
     with monkeypatch.context() as cut, pytest.raises(KeyboardInterrupt):
-        cut.setattr(ppo.Training, "update", stops)
+        cut.setattr(loop.Training, "update", stops)
         train(given, tmp_path / "cut", progress=False)
     again = load_policy(train(given, tmp_path / "cut", resume=True, progress=False))
     for ours, theirs in zip(policy.actors, again.actors, strict=True):

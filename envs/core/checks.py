@@ -86,7 +86,7 @@ def check_shapes(game: Game, copies: int = 5) -> None:
     for key in range(game.horizon):
         _check_observation(game, scenario, state, copies)
         if game.is_continuous:
-            low, high = game.limits(scenario, state)
+            low, high = game.action_limits(scenario, state)
             assert low.shape == high.shape == (copies, n, game.action_size)
             assert (low <= high).all() and (low >= -1).all() and (high <= 1).all()
         else:

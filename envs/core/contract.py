@@ -92,6 +92,9 @@ class Game(ABC):
     payoff_unit: str = "1"
     payoff_scale: float = 1.0  # typical sum of payoffs; tolerances and penalties are shares of it
 
+    has_private_information: bool = False  # seats do not see all that the scenario holds
+    feasibility_metric: str | None = None  # the shared metric that is 1 where play is not allowed
+
     @property
     def turns(self) -> BoolArray:
         """bool[horizon, N]: who moves in which round (default: everybody in every round)."""
@@ -132,7 +135,7 @@ class Game(ABC):
         """
         return np.ones((state.t.shape[0], len(self.agents), sum(self.choices)), dtype=bool)
 
-    def limits(self, scenario: Any, state: Any) -> tuple[FloatArray, FloatArray]:
+    def action_limits(self, scenario: Any, state: Any) -> tuple[FloatArray, FloatArray]:
         """(low, high), each f64[B, N, A]: actions that need no projection (continuous games)."""
         shape = (state.t.shape[0], len(self.agents), self.action_size)
         return np.full(shape, -1.0), np.full(shape, 1.0)
@@ -171,8 +174,9 @@ class Game(ABC):
 
     @property
     def is_one_shot(self) -> bool:
-        """Whether all agents move once and at once: a deviation is an action, not a policy."""
-        return self.horizon == 1 and self.is_simultaneous
+        """Whether all agents move once, at once, and see all: a deviation is an action, not a
+        policy."""
+        return self.horizon == 1 and self.is_simultaneous and not self.has_private_information
 
     @cached_property
     def _turns(self) -> BoolArray:

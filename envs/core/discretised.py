@@ -93,7 +93,7 @@ class Discretised(Game):
 
     def _legal(self, scenario: Any, state: Any) -> tuple[NDArray[Any], NDArray[Any]]:
         """First and last legal choice, i64[B, N, A]; limits between two steps keep the nearer."""
-        low, high = self.game.limits(scenario, state)
+        low, high = self.game.action_limits(scenario, state)
         steps = 0.5 * (self.levels - 1)
         first = np.ceil((low + 1.0) * steps - 1e-9).astype(np.int64)
         last = np.floor((high + 1.0) * steps + 1e-9).astype(np.int64)

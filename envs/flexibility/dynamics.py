@@ -319,7 +319,7 @@ class Flexibility(Game):
             part &= only | ~held[..., None]
         return mask
 
-    def limits(self, scenario: Day, state: Hour) -> tuple[FloatArray, FloatArray]:
+    def action_limits(self, scenario: Day, state: Hour) -> tuple[FloatArray, FloatArray]:
         low = np.full((*scenario.types.shape, 3), -1.0)
         high = np.full((*scenario.types.shape, 3), 1.0)
         held = ~self._may_revise(scenario, state)[..., None]

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from nashgrid.envs.core import drawn
 from nashgrid.envs.core.drawn import Number
-from nashgrid.envs.core.errors import Problems, plain
-from nashgrid.envs.market.instance import NETWORKS, checked_sites
+from nashgrid.envs.core.errors import Problems, plain, unknown
+from nashgrid.envs.market.instance import DEFAULT_SITES, NETWORKS, RULES, balanced, checked_sites
+from nashgrid.envs.networks.balanced_named import NAMES
+from nashgrid.envs.networks.frozen_net import FrozenNet, freeze, is_net
 
 if TYPE_CHECKING:
     from nashgrid.envs.market.dynamics import Market
@@ -31,13 +33,22 @@ def check(game: Market) -> None:
     found = Problems("market-v0")
     for name, value in game.arguments.items():
         object.__setattr__(game, name, plain(value))
-    found.one_of("network", game.network, NETWORKS)
-    found.one_of("physics", game.physics, ("kernel", "pandapower"))
+    microgrids = _places(found, game)
     found.one_of("association", game.association, (False, True))
-    sites = checked_sites(found, game.network, game.connections)
-    microgrids = len(game.connections) if isinstance(game.connections, tuple) else 0
-    if sites:
-        object.__setattr__(game, "connections", sites)
+    found.one_of("limits", game.limits, RULES)
+    found.one_of("information", game.information, ("public", "private"))
+    if game.information == "private" and game.limits != "charge":
+        found.add(
+            f"information = 'private' with limits = {game.limits!r}: whether a play keeps limits "
+            "then hangs on what nobody knows (allowed: limits = 'charge')"
+        )
+    if game.loss_reduction_min is not None:
+        found.number("loss_reduction_min", game.loss_reduction_min, -1e6, 1.0)
+        if game.limits == "charge":
+            found.add(
+                f"loss_reduction_min = {game.loss_reduction_min} is a limit that is kept or not "
+                "(allowed: with limits = 'hard' or 'curtail')"
+            )
     if game.association is True and 0 < microgrids < 3:
         found.add("association = True needs three microgrids or more: microgrid_1 stays alone")
     if game.split is not None and game.association is False:
@@ -74,12 +85,65 @@ def check(game: Market) -> None:
     found.number("ampacity_606_a", game.ampacity_606_a, 0.0, open_low=True)
     for name in ("voltage_charge_eur_per_h_pu2", "overload_charge_eur_per_h"):
         found.number(name, getattr(game, name), 0.0)
+    if game.physics == "power-grid-model" and game.network in NETWORKS:
+        found.add(
+            f"physics = 'power-grid-model' is balanced, and network = {game.network!r} has three "
+            "unequal phases (allowed there: 'kernel', 'pandapower')"
+        )
     if game.physics == "pandapower" and game.network == "taps":
         found.add(
             "physics = 'pandapower' cannot represent the unequal taps of network = 'taps' "
             "(allowed there: 'kernel'; or network = 'flat')"
         )
     found.raise_if_any()
+
+
+def _places(found: Problems, game: Market) -> int:
+    """Check the network and where the microgrids are in it, and settle both in place.
+
+    Returns the number of microgrids as far as it is known."""
+    found.one_of("physics", game.physics, ("kernel", "power-grid-model", "pandapower"))
+    if is_net(game.network):
+        object.__setattr__(game, "network", freeze(game.network))
+    if not isinstance(game.network, (str, FrozenNet)):
+        found.add(
+            f"network = {game.network!r} is not a network: give one of {', '.join(NETWORKS)}, the "
+            "name of a balanced network, a pandapower net, or the path of one saved as JSON"
+        )
+        return 0
+    if game.network in NETWORKS:
+        if game.buses is not None:
+            found.add(
+                f"buses = {game.buses} belong to a balanced network; network = {game.network!r} "
+                "has three unequal phases: give connections"
+            )
+        if game.connections is None:
+            object.__setattr__(game, "connections", DEFAULT_SITES)
+        sites = checked_sites(found, game.network, game.connections)
+        if sites:
+            object.__setattr__(game, "connections", sites)
+        return len(game.connections) if isinstance(game.connections, tuple) else 0
+    if isinstance(game.network, str) and game.network not in NAMES:
+        if not game.network.endswith(".json"):
+            found.add(unknown("network", game.network, (*NETWORKS, *NAMES, "PATH.json")))
+            return len(game.connections or DEFAULT_SITES)
+    if game.connections is not None:
+        found.add(
+            f"connections = {game.connections!r} belong to the IEEE 13-node feeder; a balanced "
+            "network has buses: the numbers of the buses where the microgrids are"
+        )
+    buses = game.buses
+    if not isinstance(buses, tuple) or not buses or not all(type(b) is int for b in buses):
+        found.add(
+            f"buses = {buses!r}: a balanced network needs the numbers of the buses where the "
+            "microgrids are, in the order of the agents, such as (17, 21, 24)"
+        )
+        return 0
+    try:
+        balanced(game.network, buses)
+    except (ValueError, FileNotFoundError) as error:
+        found.add(f"network, buses: {error}")
+    return len(buses)
 
 
 def _shares(

@@ -22,8 +22,11 @@ from nashgrid.envs.core.contract import (
 from nashgrid.envs.core.drawn import Number, ends, middle, span
 from nashgrid.envs.core.random import stream
 from nashgrid.envs.market.arguments import PerMicrogrid, check, of_microgrid
-from nashgrid.envs.market.instance import DEFAULT_SITES, Instance, Site, models, network_arrays
+from nashgrid.envs.market.instance import Instance, Site, models, network_arrays
 from nashgrid.envs.market.payoffs import SHARED, STEP_TOLERANCE_PU, outcomes
+from nashgrid.envs.networks.balanced_named import MICROGRID_BUSES
+from nashgrid.envs.networks.frozen_net import FrozenNet
+from nashgrid.envs.physics import FeederModel
 from nashgrid.envs.physics.three_phase import BATCH_CAP, V_MIN_PU
 
 STREAMS = np.array(
@@ -39,10 +42,20 @@ _PAPER_SITES: tuple[Site, ...] = (  # shares of the microgrid's own load in the 
     ("mg3", 0.0, (125 / 273, 38 / 273, 110 / 273)),
 )
 
+_BALANCED: dict[str, Any] = {"source_v_pu": (1.0, 1.03), "v_limits_pu": (0.9, 1.05)}
+
+
+def _on(network: str, microgrids: int) -> dict[str, Any]:
+    return {"network": network, "buses": MICROGRID_BUSES[network][microgrids]}
+
+
+def _offers(available_mw: Number, cost_slope: Number) -> dict[str, Any]:
+    return {"available_mw": available_mw, "cost_slope_eur_per_mw2h": cost_slope}
+
 
 @dataclass(slots=True)
 class Conditions:
-    """Scenario of B copies; all of it is public. Its numbers have names below.
+    """Scenario of B copies. Its numbers have names below.
 
     seed u64[B]; common f64[B, 6]: load factor, source voltage, energy price, loss price, worth of
     a saved loss, loss without injection; offers f64[B, 3, N]: available power, cost, cost slope;
@@ -102,7 +115,7 @@ class Conditions:
 
 @dataclass(slots=True)
 class Injections:
-    """State: rounds played t i64[B] and what was injected, x_mw f64[B, N] (0 before the round)."""
+    """State: rounds played t i64[B] and what the operator accepted, x_mw f64[B, N] (0 before)."""
 
     t: NDArray[np.int64]
     x_mw: FloatArray
@@ -110,17 +123,21 @@ class Injections:
 
 @dataclass(frozen=True)
 class Market(Game):
-    """Microgrids sell power into an unbalanced feeder; the page is ``nashgrid.envs.market_v0``.
+    """Microgrids sell power into one network; the page is ``nashgrid.envs.market_v0``.
 
     Drawn parameters are a number, an interval (low, high) from which each episode draws, or, where
     a microgrid has its own, one of these for each microgrid.
     """
 
-    network: Literal["flat", "taps", "paper_like"] = "flat"
-    connections: tuple[Site, ...] = DEFAULT_SITES
+    network: str | FrozenNet = "flat"
+    connections: tuple[Site, ...] | None = None
+    buses: tuple[int, ...] | None = None
     association: bool = False
     split: tuple[float, ...] | None = None
-    physics: Literal["kernel", "pandapower"] = "kernel"
+    physics: Literal["kernel", "power-grid-model", "pandapower"] = "kernel"
+    limits: Literal["charge", "hard", "curtail"] = "charge"
+    loss_reduction_min: float | None = None
+    information: Literal["public", "private"] = "public"
     load_factor: Number = (0.8, 1.1)
     source_v_pu: Number = (1.015, 1.03)
     price_eur_per_mwh: Number = (50.0, 110.0)
@@ -166,6 +183,38 @@ class Market(Game):
                 "overload_charge_eur_per_h": 0.0,
             },
         ),
+        "binding_hard": Preset(
+            "binding with limits that are kept: a play outside them is refused",
+            {"available_mw": (1.5, 4.0), "limits": "hard"},
+        ),
+        "curtail": Preset(
+            "2-6 MW each at steeper costs; the operator scales all by one factor that keeps limits",
+            _offers((2.0, 6.0), (10.0, 40.0)) | {"limits": "curtail"},
+        ),
+        "binding_private": Preset(
+            "binding with power and costs known to their owner alone",
+            {"available_mw": (1.5, 4.0), "information": "private"},
+        ),
+        "case33bw": Preset(
+            "3 microgrids on the radial 33-bus feeder of Baran and Wu (1989)",
+            _BALANCED | _on("case33bw", 3) | _offers((1.0, 4.0), (5.0, 20.0)),
+        ),
+        "case33bw_10": Preset(
+            "the same with 10 microgrids, as much power in all",
+            _BALANCED | _on("case33bw", 10) | _offers((0.3, 1.2), (15.0, 60.0)),
+        ),
+        "case33bw_30": Preset(
+            "the same with 30 microgrids, as much power in all",
+            _BALANCED | _on("case33bw", 30) | _offers((0.1, 0.4), (50.0, 200.0)),
+        ),
+        "cigre_mv": Preset(
+            "3 microgrids on the medium-voltage benchmark of CIGRE Task Force C6.04.02 (2014)",
+            _BALANCED | _on("cigre_mv", 3) | _offers((2.0, 8.0), (2.0, 8.0)),
+        ),
+        "cigre_mv_10": Preset(
+            "the same with 10 microgrids",
+            _BALANCED | _on("cigre_mv", 10) | _offers((0.5, 2.0), (5.0, 20.0)),
+        ),
         "g2": Preset(
             "one fixed scenario with golden numbers: u_g = x_g + kappa_g LR(x), in MW",
             {
@@ -185,7 +234,8 @@ class Market(Game):
         ),
     }
     metrics = (
-        Metric("injection_mw", True, "MW", "own injection x"),
+        Metric("requested_mw", True, "MW", "own injection as asked for"),
+        Metric("injection_mw", True, "MW", "own injection x as accepted"),
         Metric("energy_eur_per_h", True, "EUR/h", "own revenue minus own cost"),
         Metric("loss_kw", False, "kW", "feeder loss"),
         Metric("loss0_kw", False, "kW", "feeder loss without injection"),
@@ -198,6 +248,8 @@ class Market(Game):
         Metric("overload", False, "1", "largest loading above 1"),
         Metric("failed", False, "1", "1 where the power flow did not converge"),
         Metric("welfare_eur_per_h", False, "EUR/h", "energy of all, saved loss, minus charge"),
+        Metric("accepted", False, "1", "share of what was asked for that the operator accepts"),
+        Metric("infeasible", False, "1", "1 where the play is outside a limit"),
     )
 
     def __post_init__(self) -> None:
@@ -207,7 +259,15 @@ class Market(Game):
 
     @property
     def n_microgrids(self) -> int:
-        return len(self.connections)
+        return len(self.connections if self.buses is None else self.buses)  # type: ignore[arg-type]
+
+    @property
+    def has_private_information(self) -> bool:  # type: ignore[override]
+        return self.information == "private"
+
+    @property
+    def feasibility_metric(self) -> str | None:  # type: ignore[override]
+        return "infeasible" if self.limits == "hard" else None
 
     @property
     def draw_ahead(self) -> int:  # type: ignore[override]
@@ -221,6 +281,17 @@ class Market(Game):
 
     @cached_property
     def features(self) -> tuple[Feature, ...]:  # type: ignore[override]
+        return tuple(self._known[k] for k in self._seen)
+
+    @cached_property
+    def _seen(self) -> NDArray[np.int64]:
+        """Which of the features of ``_known`` an agent sees: with private information, of the
+        offers its own alone."""
+        n, every = len(self.agents), np.arange(len(self._known))
+        return every[(every >= 3 * n) | (every % n == 0)] if self.has_private_information else every
+
+    @cached_property
+    def _known(self) -> tuple[Feature, ...]:
         n = len(self.agents)
         out = []
         for name, bounds, unit, meaning in zip(
@@ -275,7 +346,7 @@ class Market(Game):
     @cached_property
     def instance(self) -> Instance:
         """The networks and constants that payoffs and solvers read."""
-        model, reference = models(self.network, self.connections, self.ampacity_606_a)
+        model, reference = models(self.network, self.connections, self.buses, self.ampacity_606_a)
         owner = [min(m, 1) if self.association else m for m in range(self.n_microgrids)]
         sigma = self._kappa or self.shares or (1.0 / self.n_microgrids,) * self.n_microgrids
         return Instance(
@@ -287,13 +358,21 @@ class Market(Game):
             limits=np.array(
                 [
                     *self.v_limits_pu,
-                    self.voltage_charge_eur_per_h_pu2,
-                    self.overload_charge_eur_per_h,
+                    *self._charges,
+                    -np.inf if self.loss_reduction_min is None else self.loss_reduction_min,
                 ]
             ),
+            rule=self.limits,
             engine=self.physics,
             penalty=-self.payoff_scale,
+            refusal=-self.payoff_scale / len(self.agents),
         )
+
+    @property
+    def _charges(self) -> tuple[float, float]:
+        if self.limits != "charge":
+            return 0.0, 0.0
+        return self.voltage_charge_eur_per_h_pu2, self.overload_charge_eur_per_h
 
     # ----- dynamics -----
 
@@ -304,14 +383,18 @@ class Market(Game):
         common, offers = np.empty((copies, 6)), np.empty((copies, 3, n))
         solved = np.empty(copies, dtype=bool)
         scenario = Conditions(seeds, common, offers, solved)
-        all_solved = _kernels().draw(
-            seeds, *self._draw_constants, STEP_TOLERANCE_PU, BATCH_CAP, V_MIN_PU,
-            common, offers, solved,
-        )  # fmt: skip
-        if not all_solved or instance.engine != "kernel":
-            again = ~solved if instance.engine == "kernel" else np.ones_like(solved)
+        all_solved = False
+        if isinstance(instance.reference, FeederModel):
+            all_solved = _kernels().draw(
+                seeds, *self._draw_constants, *self._bare_feeder, STEP_TOLERANCE_PU, BATCH_CAP,
+                V_MIN_PU, common, offers, solved,
+            )  # fmt: skip
+        else:
+            _kernels().draw_numbers(seeds, *self._draw_constants, common, offers)
+        if not all_solved or not instance.is_swept:
+            again = ~solved if instance.is_swept else np.ones_like(solved)
             flow = instance.reference.solve(
-                np.empty((int(again.sum()), 0)),
+                np.zeros((int(again.sum()), instance.reference.n_connections)),
                 scenario.load_factor[again],
                 scenario.source_v_pu[again],
                 tolerance_pu=STEP_TOLERANCE_PU,
@@ -325,6 +408,17 @@ class Market(Game):
             scenario.loss_value_eur_per_mwh[:] = saved_mwh * instance.shares.sum()
         return scenario
 
+    def draw_offers(self, seeds: SeedArray) -> FloatArray:
+        """f64[B, 3, N]: available power, costs and slopes as ``draw`` draws them, no power flow."""
+        common, offers = np.empty((len(seeds), 6)), np.empty((len(seeds), 3, len(self.agents)))
+        _kernels().draw_numbers(seeds, *self._draw_constants, common, offers)
+        return offers
+
+    @property
+    def highest_available_mw(self) -> float:
+        """The most that an agent may have to offer in any draw."""
+        return self._agent_bounds[0][1]
+
     def initial(self, scenario: Conditions) -> Injections:
         return Injections(
             np.zeros(scenario.seed.shape[0], dtype=np.int64), np.zeros(scenario.available_mw.shape)
@@ -334,7 +428,7 @@ class Market(Game):
         seen: NDArray[np.float32] = _kernels().observe(
             scenario.common, scenario.offers, state.t, *self._observed
         )
-        return seen
+        return seen if len(self._seen) == seen.shape[2] else seen[:, :, self._seen]
 
     def quantity(self, scenario: Conditions, actions: FloatArray) -> FloatArray:
         return self._injections(scenario, actions)[..., None]
@@ -350,9 +444,14 @@ class Market(Game):
         return np.minimum(np.maximum(2.0 * share - 1.0, -1.0), 1.0)[..., None]
 
     def step(self, scenario: Conditions, state: Injections, actions: FloatArray) -> Step:
-        x_mw = self._injections(scenario, actions)
-        outcome = outcomes(self.instance, scenario, x_mw)
-        metrics = {"injection_mw": x_mw.copy(), "energy_eur_per_h": outcome.energy}
+        asked_mw = self._injections(scenario, actions)
+        outcome = outcomes(self.instance, scenario, asked_mw)
+        x_mw = asked_mw if self.limits == "charge" else outcome["accepted"][:, None] * asked_mw
+        metrics = {
+            "requested_mw": asked_mw.copy(),
+            "injection_mw": x_mw.copy(),
+            "energy_eur_per_h": outcome.energy,
+        }
         metrics.update(zip(SHARED, outcome.shared, strict=True))
         t = state.t + 1
         return Step(Injections(t, x_mw), outcome.payoff, t >= self.horizon, metrics)
@@ -435,15 +534,21 @@ class Market(Game):
             bounds[:, 1] - bounds[:, 0],
             instance.owner,
             instance.split,
-            np.array(instance.reference.feeder.taps_pu),
-            network_arrays(instance.reference),
         )
+
+    @cached_property
+    def _bare_feeder(self) -> tuple[Any, ...]:
+        reference = self.instance.reference
+        assert isinstance(reference, FeederModel)
+        return reference.taps_pu.copy(), network_arrays(reference)
 
     @cached_property
     def _observed(self) -> tuple[Any, ...]:
         """Ranges of the features, and the columns of ``common`` that are among them."""
         loss_price = 2 if self._kappa else 3  # kappa is paid at the energy price
-        return (*self._feature_map, np.array([0, 1, 2, loss_price]))
+        low = np.array([f.low for f in self._known])
+        high = np.array([f.high for f in self._known])
+        return low, 2.0 / (high - low), np.array([0, 1, 2, loss_price])
 
     @cached_property
     def _state_map(self) -> tuple[FloatArray, FloatArray]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -13,9 +13,13 @@ from numpy.typing import NDArray
 from nashgrid.envs.core.contract import FloatArray
 from nashgrid.envs.core.errors import Problems
 from nashgrid.envs.networks import Feeder, ieee13
+from nashgrid.envs.networks.balanced_named import named_net
+from nashgrid.envs.networks.frozen_net import FrozenNet, thawed
 from nashgrid.envs.physics import Connection, FeederModel, compile_feeder
+from nashgrid.envs.physics.balanced_feeder import BalancedFeeder, compile_balanced
 
-NETWORKS = ("flat", "taps", "paper_like")
+NETWORKS = ("flat", "taps", "paper_like")  # three-phase forms of the IEEE 13-node feeder
+RULES = ("charge", "hard", "curtail")
 BALANCED = (1 / 3, 1 / 3, 1 / 3)
 LATERAL_CONFIG = "601"  # the conductor of the feeder's own three-phase laterals
 Site = tuple[str, float, tuple[float, float, float]]  # bus, length of an own lateral in m, shares
@@ -36,20 +40,36 @@ class Instance:
     owner       : i64[M], the agent that each microgrid belongs to
     split       : f64[M], share of the agent's injection at this microgrid
     shares      : f64[N], sigma: the agents' shares in the priced loss reduction and in the charge
-    limits      : f64[4]: lowest and highest voltage, pu; voltage charge, EUR/h per pu^2; overload
-                  charge, EUR/h per (relative overload)^2
-    engine      : who solves the power flow, see FeederModel.solve
+    limits      : f64[5]: lowest and highest voltage, pu; voltage charge, EUR/h per pu^2; overload
+                  charge, EUR/h per (relative overload)^2; least loss reduction (-inf: none)
+    rule        : what happens outside the limits, one of RULES
+    engine      : who solves the power flow, see FeederModel.solve and BalancedFeeder.solve
     penalty     : payoff of every agent where the power flow fails, EUR/h (negative)
+    refusal     : payoff of every agent where the operator refuses a play, EUR/h (negative)
     """
 
-    model: FeederModel
-    reference: FeederModel
+    model: FeederModel | BalancedFeeder
+    reference: FeederModel | BalancedFeeder
     owner: NDArray[np.int64]
     split: FloatArray
     shares: FloatArray
     limits: FloatArray
+    rule: str
     engine: str
     penalty: float
+    refusal: float
+
+    @property
+    def is_swept(self) -> bool:
+        """Whether the market's own kernels solve the power flow: the three-phase sweep."""
+        return self.engine == "kernel" and isinstance(self.model, FeederModel)
+
+    @property
+    def second_engine(self) -> str:
+        """An engine that shares no formula with the one that plays."""
+        if isinstance(self.model, FeederModel):
+            return "z-bus"
+        return "kernel" if self.engine == "power-grid-model" else "power-grid-model"
 
     @cached_property
     def network(self) -> tuple[NDArray[Any], ...]:
@@ -57,6 +77,7 @@ class Instance:
 
     @cached_property
     def taps_pu(self) -> FloatArray:
+        assert isinstance(self.model, FeederModel)
         return np.array(self.model.feeder.taps_pu)
 
     @property
@@ -64,8 +85,9 @@ class Instance:
         return self.shares.shape[0]
 
 
-def network_arrays(model: FeederModel) -> tuple[NDArray[Any], ...]:
+def network_arrays(model: FeederModel | BalancedFeeder) -> tuple[NDArray[Any], ...]:
     """The constants of the sweep, in the order in which it takes them."""
+    assert isinstance(model, FeederModel)
     a = model.arrays
     return (
         a.node_index,
@@ -80,9 +102,19 @@ def network_arrays(model: FeederModel) -> tuple[NDArray[Any], ...]:
 
 
 def models(
-    network: str, sites: Sequence[Site], ampacity_606_a: float
-) -> tuple[FeederModel, FeederModel]:
-    """The feeder with the microgrids, and the reference without their injection and their loads."""
+    network: str | FrozenNet,
+    sites: Sequence[Site] | None,
+    buses: tuple[int, ...] | None,
+    ampacity_606_a: float,
+) -> tuple[FeederModel | BalancedFeeder, FeederModel | BalancedFeeder]:
+    """The network with the microgrids, and the reference without their injection and their loads.
+
+    A balanced network is its own reference: there the microgrids bring no loads of their own.
+    """
+    if buses is not None:
+        model = balanced(network, buses)
+        return model, model
+    assert isinstance(network, str) and sites is not None
     feeder = ieee13(network, ampacity_606_a=ampacity_606_a)  # type: ignore[arg-type]
     bare = ieee13(network, ampacity_606_a=ampacity_606_a, microgrid_loads=False)  # type: ignore[arg-type]
     connections = []
@@ -94,6 +126,13 @@ def models(
             bus = end
         connections.append(Connection(bus, phase_share))
     return compile_feeder(feeder, connections), compile_feeder(bare, ())
+
+
+@lru_cache(maxsize=32)
+def balanced(network: str | FrozenNet, buses: tuple[int, ...]) -> BalancedFeeder:
+    """A balanced network with microgrids at buses; ValueError where it cannot carry them."""
+    net = thawed(network) if isinstance(network, FrozenNet) else named_net(network)
+    return compile_balanced(net, buses)
 
 
 def checked_sites(found: Problems, network: object, value: Any) -> tuple[Site, ...] | None:

@@ -23,6 +23,11 @@ BLOCK = 256  # rows per call of the sweep: its results stay in the cache until t
 LOAD_FACTOR, SOURCE_V, PRICE, LOSS_PRICE, LOSS_VALUE, LOSS0_MW = range(6)
 AVAILABLE, COST, SLOPE = range(3)
 
+# How far outside a limit a play may be and still keep it: more than a power flow of a step is off
+KEPT_V_PU = 1e-5
+KEPT_LOADING = 1e-4
+KEPT_LOSS_REDUCTION = 1e-5
+
 
 @njit(error_model="numpy")
 def extremes(values, row):
@@ -47,12 +52,14 @@ def extremes(values, row):
 def violation_charge(v_pu, loading, row, limits):
     """Charge of a row, eq. (4), and its physical measures.
 
-    v_pu f64[B, P], loading f64[B, L]; limits: lowest and highest voltage, pu; EUR/h per pu^2;
-    EUR/h per (relative overload)^2. Returns the charge, the lowest and the highest voltage and the
-    highest loading.
+    v_pu f64[B, P], loading f64[B, L], L may be 0; limits: lowest and highest voltage, pu; EUR/h
+    per pu^2; EUR/h per (relative overload)^2. Returns the charge, the lowest and the highest
+    voltage and the highest loading.
     """
     v_low, v_high = extremes(v_pu, row)
-    _, highest = extremes(loading, row)
+    highest = 0.0
+    if loading.shape[1] > 0:
+        _, highest = extremes(loading, row)
     charge = 0.0
     if v_low < limits[0] or v_high > limits[1]:
         squares = 0.0
@@ -75,8 +82,9 @@ def settle(first, rows, each, loss_mw, v_pu, loading, x_mw, common, offers, shar
     """Payoffs and metrics of solved power flows, eq. (1) to (6).
 
     Row r < rows of loss_mw f64[R], v_pu f64[R, P] and loading f64[R, L] is the flow of play
-    k = first + r, which belongs to scenario k // each. Writes row k of payoff, energy f64[K, N]
-    and column k of shared f64[11, K].
+    k = first + r, which belongs to scenario k // each. limits f64[5]: see ``violation_charge``,
+    then the least loss reduction. Writes row k of payoff, energy f64[K, N] and column k of shared
+    f64[13, K].
     """
     for r in range(rows):
         k = first + r
@@ -104,6 +112,11 @@ def settle(first, rows, each, loss_mw, v_pu, loading, x_mw, common, offers, shar
         shared[8, k] = max(highest - 1.0, 0.0)
         shared[9, k] = 0.0
         shared[10, k] = total + common[b, LOSS_VALUE] * saved - charge
+        shared[11, k] = 1.0
+        kept = v_low >= limits[0] - KEPT_V_PU and v_high <= limits[1] + KEPT_V_PU
+        kept &= highest <= 1.0 + KEPT_LOADING
+        kept &= shared[2, k] >= limits[4] - KEPT_LOSS_REDUCTION
+        shared[12, k] = 0.0 if kept else 1.0
 
 
 @njit(inline="always")
@@ -162,6 +175,41 @@ def injections(actions, offers):
     return x_mw
 
 
+@njit(error_model="numpy")
+def _numbers(b, seeds, streams, low, width, owner, split, common, offers):
+    """All drawn numbers of row b, see ``draw``; not the loss without injection."""
+    microgrids = owner.shape[0]
+    first = np.uint64(0)
+    for i in range(4):
+        unit = to_unit(hash64(seeds[b], streams[i], first))
+        common[b, i] = low[i] + width[i] * unit
+    common[b, LOSS_PRICE] *= common[b, PRICE]
+    common[b, LOSS_VALUE] = common[b, PRICE]
+    for g in range(offers.shape[2]):
+        offers[b, AVAILABLE, g] = np.inf
+        offers[b, COST, g] = 0.0
+        offers[b, SLOPE, g] = 0.0
+    for m in range(microgrids):
+        g, a = owner[m], split[m]
+        for i in range(3):
+            j = 4 + i * microgrids + m
+            unit = to_unit(hash64(seeds[b], streams[4 + i], np.uint64(m)))
+            value = low[j] + width[j] * unit
+            if i == COST:
+                offers[b, i, g] += a * value
+            elif i == SLOPE:
+                offers[b, i, g] += a * a * value
+            elif a > 0.0:
+                offers[b, i, g] = min(offers[b, i, g], value / a)
+
+
+@cached_njit(random_kernels, error_model="numpy")
+def draw_numbers(seeds, streams, low, width, owner, split, common, offers):
+    """What ``draw`` draws, without the power flow."""
+    for b in range(seeds.shape[0]):
+        _numbers(b, seeds, streams, low, width, owner, split, common, offers)
+
+
 @cached_njit(random_kernels, compiled, simd, sweep_module, error_model="numpy")
 def draw(seeds, streams, low, width, owner, split, taps_pu, network, tolerance_pu, cap,
          v_floor_pu, common, offers, solved):  # fmt: skip
@@ -174,9 +222,6 @@ def draw(seeds, streams, low, width, owner, split, taps_pu, network, tolerance_p
     offers f64[B, 3, N], solved bool[B]. Returns whether all are solved.
     """
     copies = seeds.shape[0]
-    microgrids = owner.shape[0]
-    n_agents = offers.shape[2]
-    first = np.uint64(0)
     all_solved = True
     block = min(BLOCK, copies)
     p_mw = np.zeros((block, 0))
@@ -190,27 +235,7 @@ def draw(seeds, streams, low, width, owner, split, taps_pu, network, tolerance_p
         rows = min(block, copies - b0)
         for r in range(rows):
             b = b0 + r
-            for i in range(4):
-                unit = to_unit(hash64(seeds[b], streams[i], first))
-                common[b, i] = low[i] + width[i] * unit
-            common[b, LOSS_PRICE] *= common[b, PRICE]
-            common[b, LOSS_VALUE] = common[b, PRICE]
-            for g in range(n_agents):
-                offers[b, AVAILABLE, g] = np.inf
-                offers[b, COST, g] = 0.0
-                offers[b, SLOPE, g] = 0.0
-            for m in range(microgrids):
-                g, a = owner[m], split[m]
-                for i in range(3):
-                    j = 4 + i * microgrids + m
-                    unit = to_unit(hash64(seeds[b], streams[4 + i], np.uint64(m)))
-                    value = low[j] + width[j] * unit
-                    if i == COST:
-                        offers[b, i, g] += a * value
-                    elif i == SLOPE:
-                        offers[b, i, g] += a * a * value
-                    elif a > 0.0:
-                        offers[b, i, g] = min(offers[b, i, g], value / a)
+            _numbers(b, seeds, streams, low, width, owner, split, common, offers)
             factor[r, 0] = common[b, LOAD_FACTOR]
             for phase in range(3):
                 volts[r, phase] = common[b, SOURCE_V] * taps_pu[phase]
@@ -230,7 +255,7 @@ def play(each, x_mw, owner, split, shares, limits, taps_pu, network, tolerance_p
     """The power flow of every row and its settlement; row k belongs to scenario k // each.
 
     drawn bool[B]: the scenario itself was solved. Writes payoff, energy f64[K, N]; shared
-    f64[11, K]; solved bool[K]. Returns whether all are solved.
+    f64[13, K]; solved bool[K]. Returns whether all are solved.
     """
     plays = x_mw.shape[0]
     microgrids = owner.shape[0]

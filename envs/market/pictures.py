@@ -1,4 +1,4 @@
-"""Pictures of one copy of the market: the feeder's one-line diagram, every phase by its voltage.
+"""Pictures of one copy of the market: the network's one-line diagram, every phase by its voltage.
 
 ``figure`` and ``text`` show a state (before the round: no injection); ``QUANTITY``, ``SCOPE`` and
 ``limits`` serve figures and reports of many states.
@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nashgrid.envs.core.contract import FloatArray
+from nashgrid.envs.market import balanced_pictures
+from nashgrid.envs.physics.balanced_feeder import BalancedFeeder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,9 +30,9 @@ SCOPE = {
     "which is checked at sampled points and by several starts, not proved.",
     "Information": "Complete: every agent sees the whole scenario, all prices, costs and available "
     "powers, before all move at once. Nobody sees the others' injections.",
-    "Physics": "Three-phase power flow of the unbalanced feeder, re-solved at every deviation: "
-    "phases, mutual impedances, ZIP loads in wye and delta, capacitors. Injections have unit power "
-    "factor and fixed shares of the phases.",
+    "Physics": "AC power flow, re-solved at every deviation. On the IEEE 13-node feeder it is "
+    "three-phase and unbalanced: mutual impedances, ZIP loads in wye and delta, capacitors. On "
+    "other networks it is balanced, with constant-power loads. Injections have unit power factor.",
     "Left out": "Substation transformer and regulator control, reactive dispatch, storage and "
     "time, protection, harmonics, uncertainty. The limits are a smooth charge in EUR/h, not a "
     "constraint: small violations are possible at the equilibrium.",
@@ -62,7 +64,8 @@ POSITIONS = {  # columns and rows of the usual drawing of this feeder
 class Operation:
     """Copy 0 as it is operated.
 
-    v_pu: bus -> phase -> voltage; loading: line -> largest current over ampacity of its phases;
+    v_pu: bus -> phase -> voltage, the phase "" in a balanced network; loading: line -> largest
+    current over ampacity of its phases, where it has an ampacity;
     p_mw: injection per microgrid; x_mw: per agent; is_solved: the power flow converged.
     """
 
@@ -97,13 +100,18 @@ def operation(game: Market, scenario: Conditions, state: Injections) -> Operatio
         scenario.source_v_pu[:1],
         engine=instance.engine,  # type: ignore[arg-type]
     )
+    is_balanced = isinstance(instance.model, BalancedFeeder)
     v_pu: dict[str, dict[str, float]] = {}
     for name, value in zip(instance.model.bus_phases, flow.v_pu[0], strict=True):
-        bus, phase = name.rsplit(".", 1)
+        bus, _, phase = (name, "", "") if is_balanced else name.rpartition(".")
         v_pu.setdefault(bus, {})[phase] = float(value)
     loading: dict[str, float] = {}
-    for name, value in zip(instance.model.line_phases, flow.loading[0], strict=True):
-        line = name.rsplit(".", 1)[0]
+    for k, (name, value) in enumerate(
+        zip(instance.model.line_phases, flow.loading[0], strict=True)
+    ):
+        if isinstance(instance.model, BalancedFeeder) and not instance.model.is_rated[k]:
+            continue
+        line = name if is_balanced else name.rpartition(".")[0]
         loading[line] = max(loading.get(line, 0.0), float(value))
     return Operation(
         v_pu,
@@ -120,7 +128,11 @@ def figure(game: Market, scenario: Conditions, state: Injections, metrics: Any =
     """One-line diagram of copy 0."""
     from matplotlib.figure import Figure
 
-    out = Figure(figsize=(8.6, 5.4), dpi=100, layout="constrained")
+    model = game.instance.model
+    inches = (8.6, 5.4)
+    if isinstance(model, BalancedFeeder):
+        inches = balanced_pictures.size_inches(model)
+    out = Figure(figsize=inches, dpi=100, layout="constrained")
     axes = out.subplots()
     one_line(axes, game, scenario, state)
     axes.set_title(headline(operation(game, scenario, state)), fontsize=9)
@@ -136,6 +148,13 @@ def one_line(axes: Any, game: Market, scenario: Conditions, state: Injections) -
     low, high = game.v_limits_pu
     norm = TwoSlopeNorm(vcenter=min(max(1.0, low + 1e-6), high - 1e-6), vmin=low, vmax=high)
     scale = ScalarMappable(norm, _colours())
+    if isinstance(model, BalancedFeeder):
+        if now.is_solved:
+            balanced_pictures.draw(axes, game, scenario, now, scale, (low, high))
+        else:
+            axes.set_axis_off()
+            axes.text(0.5, 0.5, "the power flow did not converge", ha="center", color=TOO_HIGH)
+        return
     places = {bus: (x, ROW * y) for bus, (x, y) in positions(model.feeder).items()}
     axes.set_axis_off()
     axes.set_aspect("equal")
@@ -171,11 +190,13 @@ def headline(now: Operation) -> str:
     if not now.is_solved:
         return "power flow did not converge"
     volts = [v for phases in now.v_pu.values() for v in phases.values()]
+    lines = "lines without ratings"
+    if now.loading:
+        lines = f"highest line loading {100.0 * max(now.loading.values()):.0f} %"
     return (
         f"injection {now.x_mw.sum():.2f} MW, loss {now.loss_kw:.1f} kW "
         f"({now.loss0_kw:.1f} kW without injection)\n"
-        f"voltage {min(volts):.3f} to {max(volts):.3f} pu, highest line loading "
-        f"{100.0 * max(now.loading.values()):.0f} %"
+        f"voltage {min(volts):.3f} to {max(volts):.3f} pu, {lines}"
     )
 
 
@@ -321,7 +342,20 @@ def text(game: Market, scenario: Conditions, state: Injections, metrics: Any = N
     if not now.is_solved:
         return "\n".join(lines)
     low, high = game.v_limits_pu
-    lines.append(f"{'bus':>13}  voltage by phase, pu (! outside {low:g} to {high:g})")
+    if isinstance(game.instance.model, BalancedFeeder):
+        lines += _balanced_voltages(game, now)
+    else:
+        lines += _phase_voltages(game, now)
+    over = {name: share for name, share in now.loading.items() if share > 1.0}
+    if over:
+        words = ", ".join(f"{name} {100.0 * share:.0f} %" for name, share in over.items())
+        lines.append(f"overloaded lines: {words}")
+    return "\n".join(lines)
+
+
+def _phase_voltages(game: Market, now: Operation) -> list[str]:
+    low, high = game.v_limits_pu
+    lines = [f"{'bus':>13}  voltage by phase, pu (! outside {low:g} to {high:g})"]
     for bus, phases in now.v_pu.items():
         cells = []
         for phase in "abc":
@@ -331,8 +365,19 @@ def text(game: Market, scenario: Conditions, state: Injections, metrics: Any = N
                 mark = " " if low <= phases[phase] <= high else "!"
                 cells.append(f"{phase} {phases[phase]:.4f}{mark}")
         lines.append(f"{bus:>13}  {'  '.join(cells)}".rstrip())
-    over = {name: share for name, share in now.loading.items() if share > 1.0}
-    if over:
-        words = ", ".join(f"{name} {100.0 * share:.0f} %" for name, share in over.items())
-        lines.append(f"overloaded lines: {words}")
-    return "\n".join(lines)
+    return lines
+
+
+def _balanced_voltages(game: Market, now: Operation) -> list[str]:
+    """Five buses a line, a microgrid's with its number."""
+    low, high = game.v_limits_pu
+    model = game.instance.model
+    assert isinstance(model, BalancedFeeder)
+    microgrid = {f"bus {bus}": m + 1 for m, bus in enumerate(model.connections)}
+    cells = []
+    for bus, phases in now.v_pu.items():
+        name = bus.removeprefix("bus ") + (f"^{microgrid[bus]}" if bus in microgrid else "")
+        mark = " " if low <= phases[""] <= high else "!"
+        cells.append(f"{name:>8} {phases['']:.4f}{mark}")
+    head = f"voltage by bus, pu (! outside {low:g} to {high:g}; ^n: microgrid n)"
+    return [head] + ["".join(cells[k : k + 5]).rstrip() for k in range(0, len(cells), 5)]

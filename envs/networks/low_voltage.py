@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random  # pandapower draws from it: see _built
+from collections.abc import Sequence
 from copy import deepcopy
 from functools import lru_cache
 from pathlib import Path
@@ -39,16 +40,24 @@ def low_voltage(name_or_path: str | os.PathLike[str]) -> Any:
     given = os.fspath(name_or_path)
     if given in _BUILDERS:
         return deepcopy(_built(given))
+    return saved_net(given, LOW_VOLTAGE)
+
+
+def saved_net(given: str, names: Sequence[str]) -> Any:
+    """The net saved at the path `given`, a copy of what is kept.
+
+    names : what could have been given instead, for errors
+    """
     if not given.endswith(".json"):
         raise ValueError(
-            f"{unknown('network', given, LOW_VOLTAGE)}, or give the path of a net saved with "
+            f"{unknown('network', given, names)}, or give the path of a net saved with "
             "pandapower.to_json, which ends in .json"
         )
     path = Path(given)
     if not path.is_file():
         raise ValueError(
             f"network {given!r}: there is no such file under {Path.cwd()}. Give the path of a net "
-            f"saved with pandapower.to_json, or one of {', '.join(LOW_VOLTAGE)}"
+            f"saved with pandapower.to_json, or one of {', '.join(names)}"
         )
     stat = path.stat()
     return deepcopy(_read(str(path.resolve()), stat.st_mtime_ns, stat.st_size))

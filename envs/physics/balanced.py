@@ -34,7 +34,7 @@ class BalancedFlow:
     mismatch_pu : f64[B] 2-norm over buses of the power mismatch, pu of 1 MVA, recomputed from the
         voltages with the net's admittances; at most 1e9, which also stands for infinity,
         NaN and for a solver that gave up
-    converged : bool[B] mismatch below 1e-6 pu, all finite, every voltage above 0.3 pu
+    converged : bool[B] mismatch below the tolerance, all finite, every voltage above 0.3 pu
 
     Where `converged` is False the voltages, loadings and the loss are zero: no number of a failed
     power flow is handed out, and zero voltage violates every limit.
@@ -47,10 +47,21 @@ class BalancedFlow:
     converged: NDArray[np.bool_]
 
 
-def solve(model: BalancedModel, p_mw: ArrayLike, q_mvar: ArrayLike) -> BalancedFlow:
+def solve(
+    model: BalancedModel,
+    p_mw: ArrayLike,
+    q_mvar: ArrayLike,
+    source_factor: ArrayLike | None = None,
+    *,
+    tolerance_pu: float = TOLERANCE_PU,
+    newton_only: bool = False,
+) -> BalancedFlow:
     """Solve B independent power flows, each from a flat start.
 
     p_mw, q_mvar : f64[B, L] power drawn by the loads of the model; negative feeds in
+    source_factor : f64[B], on the voltages of all sources; 1 where not given
+    tolerance_pu : bound on `mismatch_pu`, to which the rounding of the voltages is added
+    newton_only : for power flows known to lie beyond the reach of iterated currents
 
     A power flow that fails, also on NaN in its inputs, is flagged in `converged` and leaves its
     neighbours alone; a row depends on its own inputs only, to the last bit. Raises ValueError where
@@ -66,6 +77,9 @@ def solve(model: BalancedModel, p_mw: ArrayLike, q_mvar: ArrayLike) -> BalancedF
             "column per load of this model (BalancedModel.loads)"
         )
     b = len(p)
+    factor = np.ones(b) if source_factor is None else np.asarray(source_factor, np.float64)
+    if factor.shape != (b,):
+        raise ValueError(f"source_factor has shape {factor.shape}: give ({b},), one per power flow")
     flow = BalancedFlow(
         v_pu=np.empty((b, len(model.buses))),
         loading=np.empty((b, len(model.branches))),
@@ -77,7 +91,8 @@ def solve(model: BalancedModel, p_mw: ArrayLike, q_mvar: ArrayLike) -> BalancedF
     with np.errstate(all="ignore"):  # rows that diverged hold anything, and are blanked
         for start in range(0, b, _CHUNK):
             rows = slice(start, start + _CHUNK)
-            _solve_rows(model, grid, p[rows], q[rows], rows, flow)
+            given = (p[rows], q[rows], factor[rows])
+            _solve_rows(model, grid, *given, rows, flow, tolerance_pu, newton_only)
     return flow
 
 
@@ -86,8 +101,11 @@ def _solve_rows(
     grid: Any,
     p_mw: FloatArray,
     q_mvar: FloatArray,
+    source_factor: FloatArray,
     rows: slice,
     flow: BalancedFlow,
+    tolerance_pu: float,
+    newton_only: bool,
 ) -> None:
     """Solve a part of the batch, f64[b, L], and write it into the rows of `flow`."""
     b, n_loads = p_mw.shape
@@ -96,8 +114,15 @@ def _solve_rows(
     columns.imag[:, :n_loads] = q_mvar / model.sn_mva
     columns[:, n_loads:] = model.fixed_pu
     drawn = model.loads_by_node(columns)
-    finite = np.isfinite(drawn).all(axis=1)
-    v, solved = _voltages(model, grid, np.where(finite[:, None], drawn, 0.0))
+    finite = np.isfinite(drawn).all(axis=1) & (source_factor > 0.0) & (source_factor < np.inf)
+    v, solved = _voltages(
+        model,
+        grid,
+        np.where(finite[:, None], drawn, 0.0),
+        np.where(finite, source_factor, 1.0),
+        min(1e-9, 0.01 * tolerance_pu),
+        newton_only,
+    )
 
     at_from, at_to = v.take(model.ends[0], axis=1), v.take(model.ends[1], axis=1)
     yff, yft, ytf, ytt = model.y_pu
@@ -116,7 +141,12 @@ def _solve_rows(
         np.abs(i_from[:, model.rated]) * ends[0], np.abs(i_to[:, model.rated]) * ends[1]
     )
 
-    good = finite & solved & (mismatch < TOLERANCE_PU) & (magnitude.min(axis=1) > V_MIN_PU)
+    good = (
+        finite
+        & solved
+        & (mismatch < tolerance_pu + model.rounding_pu)
+        & (magnitude.min(axis=1) > V_MIN_PU)
+    )
     keep = good[:, None]
     flow.v_pu[rows] = np.where(keep, magnitude[:, model.node_of_bus], 0.0)
     flow.loading[rows] = np.where(keep, loading, 0.0)
@@ -131,30 +161,47 @@ def _real_power(v: ComplexArray, i: ComplexArray) -> FloatArray:
 
 
 def _voltages(
-    model: BalancedModel, grid: Any, drawn: ComplexArray
+    model: BalancedModel,
+    grid: Any,
+    drawn: ComplexArray,
+    source_factor: FloatArray,
+    tolerance_pu: float,
+    newton_only: bool,
 ) -> tuple[ComplexArray, NDArray[np.bool_]]:
     """Complex voltages c128[b, N] in pu, 1 where both methods gave up; and where one did not.
 
     Iterated currents need one factorisation for all rows, but stop short of the largest load that
     a network can carry. Newton's method reaches it, and decides the rows that are left.
     """
-    v, solved = _by("iterative_current", 1e-9, model, grid, drawn)
+    newton = min(1e-8, 10.0 * tolerance_pu)
+    if newton_only:
+        return _by("newton_raphson", newton, model, grid, drawn, source_factor)
+    v, solved = _by("iterative_current", tolerance_pu, model, grid, drawn, source_factor)
     if not solved.all():
         left = np.flatnonzero(~solved)
-        v[left], solved[left] = _by("newton_raphson", 1e-8, model, grid, drawn[left])
+        v[left], solved[left] = _by(
+            "newton_raphson", newton, model, grid, drawn[left], source_factor[left]
+        )
     return v, solved
 
 
 def _by(
-    method: str, tolerance_pu: float, model: BalancedModel, grid: Any, drawn: ComplexArray
+    method: str,
+    tolerance_pu: float,
+    model: BalancedModel,
+    grid: Any,
+    drawn: ComplexArray,
+    source_factor: FloatArray,
 ) -> tuple[ComplexArray, NDArray[np.bool_]]:
     va = 1e6 * model.sn_mva * drawn.take(model.drawing, axis=1)
-    update = {"p_specified": va.real.copy(), "q_specified": va.imag.copy()}
+    update = {"sym_load": {"p_specified": va.real.copy(), "q_specified": va.imag.copy()}}
+    if (source_factor != 1.0).any():
+        update["source"] = {"u_ref": source_factor[:, None] * model.grid["source"]["u_ref"]}
     out = grid.calculate_power_flow(
         calculation_method=method,
         error_tolerance=tolerance_pu,
         max_iterations=MAX_ITERATIONS,
-        update_data={"sym_load": update},
+        update_data=update,
         output_component_types={"node": ["u_pu", "u_angle"]},
         continue_on_batch_error=True,
         decode_error=False,

@@ -85,6 +85,8 @@ class BalancedModel:
     drawing: IntArray
     """nodes with a load or with fixed power"""
     sources: IntArray
+    rounding_pu: float
+    """mismatch that rounding of the voltages alone may leave, pu of 1 MVA"""
     grid: dict[str, NDArray[Any]]
     """components of power-grid-model"""
 
@@ -190,8 +192,17 @@ def compile_network(net: Any) -> BalancedModel:
         loads_by_node=_sums([load_node, every]),
         drawing=drawing,
         sources=source,
+        rounding_pu=sn_mva * _rounding(ends, y_pu, y_shunt_pu),
         grid=_grid(sn_mva, branch, y_shunt_pu, drawing, source, u),
     )
+
+
+def _rounding(ends: IntArray, y_pu: ComplexArray, y_shunt_pu: ComplexArray) -> float:
+    """2-norm over nodes of what the last bits of the voltages, about 1, make of the currents."""
+    total = np.abs(y_shunt_pu)
+    for end, own, mutual in ((ends[0], *y_pu[:2]), (ends[1], *y_pu[:1:-1])):
+        np.add.at(total, end, np.abs(own) + np.abs(mutual))
+    return float(4.0 * np.finfo(np.float64).eps * np.sqrt((total * total).sum()))
 
 
 def _grid(

@@ -103,7 +103,7 @@ def _solve_one(
 
 
 def solve_balanced(
-    net: Any, p_mw: FloatArray, q_mvar: FloatArray
+    net: Any, p_mw: FloatArray, q_mvar: FloatArray, *, tolerance_mva: float = 1e-6
 ) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:
     """Balanced power flows of a net by pandapower's runpp, one after the other, each from the
     direct-current start: no result of one is used in the next.
@@ -122,7 +122,13 @@ def solve_balanced(
     for row in range(b):
         net.load["p_mw"], net.load["q_mvar"] = p_mw[row], q_mvar[row]
         try:
-            pp.runpp(net, init="dc", calculate_voltage_angles=True, tolerance_mva=1e-6, numba=False)
+            pp.runpp(
+                net,
+                init="dc",
+                calculate_voltage_angles=True,
+                tolerance_mva=tolerance_mva,
+                numba=False,
+            )
         except pp.LoadflowNotConverged:
             continue
         ok[row] = True
