@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from nashgrid import reproduce_market as reproducing
 from nashgrid.evaluation import figures
+from nashgrid.evaluation import market_boxes as boxes
 from nashgrid.evaluation import market_equilibria as equilibria
 from nashgrid.evaluation import market_fits as fits
 from nashgrid.evaluation import market_paper as paper
@@ -48,7 +49,7 @@ def write_svg(stem, text):
 
 @pytest.fixture(scope="module")
 def paper_like():
-    return physics.study(physics.PAPER_LIKE, 9, 41, 21)
+    return boxes.study(physics.PAPER_LIKE, 9, 41, 21)
 
 
 def printed_itself(network="R", chosen=False):
@@ -111,7 +112,7 @@ def test_loss_reductions_at_the_printed_points_are_those_computed_elsewhere():
 
 
 def test_curve_of_paper_like_passes_all_printed_ranges(paper_like):
-    point = physics.contract_point(paper_like.curve.box, 0.125)
+    point = boxes.contract_point(paper_like.curve.box, 0.125)
     ranges = [
         (point["x_i"], "mode 1", "associated"),
         (point["u_m"], "mode 1", "large"),
@@ -126,7 +127,7 @@ def test_curve_of_paper_like_passes_all_printed_ranges(paper_like):
     # at the rounded powers of that point the losses are 108.540 and 106.305 kW
     assert point["loss_kw_1"] == pytest.approx(108.540, abs=0.05)
     assert point["loss_kw_2"] == pytest.approx(106.305, abs=0.05)
-    beside = physics.beside(paper_like)
+    beside = boxes.beside(paper_like)
     numbers = [n for n in paper.numbers([beside], 1.0) if n.network == "paper_like"]
     verdicts = {(n.place, n.quantity): n.verdict for n in numbers}
     assert {verdicts[m, q] for m in ("Fig. 8, mode 1", "Fig. 8, mode 2")
@@ -144,7 +145,7 @@ def test_the_ratio_of_gains_depends_on_the_end_of_the_trades_alone(paper_like):
     assert lens.w[0] < lens.z[0] and lens.w[1] > lens.z[1]  # as in Fig. 4
     for _, path in paper_like.paths:
         assert (np.diff(path.u_i) >= 0.0).all() and (np.diff(path.u_m) >= 0.0).all()
-    ends = physics.any_ratio(paper_like, 31)
+    ends = boxes.any_ratio(paper_like, 31)
     assert ends["low_percent"] < -90.0 and ends["high_percent"] > 1000.0
     x_i, y = ends["printed_at"]
     box = paper_like.curve.box

@@ -22,6 +22,7 @@ Tell = Callable[[str], None]
 PAPERS = {
     "flexibility": "nashgrid.reproduce_flexibility",
     "coalition": "nashgrid.reproduce_coalition",
+    "market": "nashgrid.reproduce_market",
 }
 
 
