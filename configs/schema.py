@@ -48,17 +48,59 @@ class Env(Block):
     )
 
 
+class SAC(Block):
+    """What soft actor-critic has beyond the other keys; only with algorithm = 'sac'."""
+
+    buffer_size: int = Field(
+        default=100_000, gt=0, description="Moves of a learner that its replay buffer holds."
+    )
+    learning_starts: int = Field(
+        default=512,
+        ge=0,
+        description="Moves of a learner before it learns; until then it plays uniformly at random.",
+    )
+    gradient_steps: int = Field(
+        default=16, gt=0, description="Minibatches that an update learns from."
+    )
+    tau: float = Field(
+        default=0.005, gt=0, le=1, description="Step of the target critics to the critics."
+    )
+    ent_coef: Literal["auto"] | Annotated[float, Field(gt=0)] = Field(
+        default="auto",
+        description="Weight of the entropy; auto: learned, for an entropy of minus the "
+        "numbers of an action.",
+    )
+
+    @model_validator(mode="after")
+    def _starts_within_the_buffer(self) -> Self:
+        if self.learning_starts > self.buffer_size:
+            _refuse(
+                [
+                    f"learning_starts = {self.learning_starts} exceeds buffer_size = "
+                    f"{self.buffer_size}"
+                ]
+            )
+        return self
+
+
+PPO_KEYS = (  # that SAC has no use for
+    *("n_epochs", "log_std_init", "log_std_rate", "clip_range", "entropy", "entropy_end"),
+    "gae_lambda",
+)
+
+
 class Learner(Block):
-    """PPO: who learns, for how long, and with which hyperparameters."""
+    """PPO or SAC: who learns, for how long, and with which hyperparameters."""
 
     kind: Literal["shared", "independent"] = Field(
         default="independent",
         description="One network for all agents, or one network per agent, all learning at once.",
     )
-    algorithm: Literal["ppo", "maskable-ppo"] = Field(
+    algorithm: Literal["ppo", "maskable-ppo", "sac"] = Field(
         default="ppo",
-        description="PPO, or PPO that never plays masked options (games of choices). PPO plays "
-        "them too, and the game puts another option in their place.",
+        description="PPO; PPO that never plays masked options (games of choices), where PPO plays "
+        "them too, and the game puts another option in their place; or soft actor-critic "
+        "(continuous games).",
     )
     plays: int = Field(gt=0, description="Environment episodes in total.")
     copies: int = Field(default=64, gt=0, description="Copies of the game played in one batch.")
@@ -99,6 +141,7 @@ class Learner(Block):
         description="Factor on the payoffs that the learner sees; None: 1 / the game's payoff "
         "scale. Scores are always in the game's unit.",
     )
+    sac: SAC = Field(default_factory=SAC)
     checkpoint_every: int = Field(
         default=20, gt=0, description="Updates between checkpoints; the last update makes one too."
     )
@@ -117,7 +160,8 @@ class Learner(Block):
         """Why these settings cannot train on the game: key and reason, one line each."""
         problems = []
         rows = self.rounds_per_update * game.n_agents
-        if self.kind == "shared" and self.batch_size > rows:
+        on_policy = self.algorithm != "sac"
+        if on_policy and self.kind == "shared" and self.batch_size > rows:
             problems.append(
                 f"batch_size = {self.batch_size} exceeds the {rows} rows of an update "
                 f"(copies = {self.copies} times n_steps = {self.n_steps} times "
@@ -128,12 +172,18 @@ class Learner(Block):
                 f"algorithm = 'maskable-ppo' needs a game of choices, and the actions of {game.id} "
                 "are continuous: train with algorithm = 'ppo'"
             )
+        if self.algorithm == "sac" and not game.is_continuous:
+            problems.append(
+                f"algorithm = 'sac' needs continuous actions, and those of {game.id} are choices: "
+                "train with algorithm = 'ppo' or 'maskable-ppo'"
+            )
         return problems
 
     @model_validator(mode="after")
     def _numbers_fit_together(self) -> Self:
-        problems = []
-        if self.kind == "independent" and self.batch_size > self.rounds_per_update:
+        problems = self._keys_of_another_algorithm()
+        on_policy = self.algorithm != "sac"
+        if on_policy and self.kind == "independent" and self.batch_size > self.rounds_per_update:
             problems.append(
                 f"batch_size = {self.batch_size} exceeds the {self.rounds_per_update} rows of an "
                 f"update (copies = {self.copies} times n_steps = {self.n_steps})"
@@ -145,6 +195,20 @@ class Learner(Block):
             )
         _refuse(problems)
         return self
+
+    def _keys_of_another_algorithm(self) -> list[str]:
+        """Settings that would be passed over in silence; defaults may stand anywhere."""
+        if self.algorithm != "sac":
+            if self.sac == SAC():
+                return []
+            return [f"the block sac is of algorithm = 'sac' (given: {self.algorithm!r})"]
+        fields = type(self).model_fields
+        given = [name for name in PPO_KEYS if getattr(self, name) != fields[name].default]
+        return [
+            f"{name} = {getattr(self, name)} is of PPO, and algorithm = 'sac' has no use for it: "
+            f"leave it out (its default is {fields[name].default})"
+            for name in given
+        ]
 
 
 class Score(Block):

@@ -12,6 +12,7 @@ _LAZY = {
     "aggregate": "statistics",
     "best_constant": "controls",
     "held_out": "scenarios",
+    "learned_gap": "learned_response",
     "score": "scores",
     "score_run": "run",
     "table": "tables",
@@ -25,6 +26,7 @@ __all__ = [
     "aggregate",
     "best_constant",
     "held_out",
+    "learned_gap",
     "score",
     "score_run",
     "table",
@@ -34,6 +36,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from nashgrid.evaluation.controls import best_constant
+    from nashgrid.evaluation.learned_response import learned_gap
     from nashgrid.evaluation.plays import Play
     from nashgrid.evaluation.report import write_report
     from nashgrid.evaluation.run import score_run, validator

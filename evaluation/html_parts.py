@@ -16,6 +16,8 @@ from nashgrid.evaluation.tables import (
     described_by,
     described_cell,
     failures,
+    feasible,
+    feasible_cells,
     labels,
     outside,
 )
@@ -96,6 +98,15 @@ def limits_table(result: Mapping[str, Any]) -> str:
         ("loading above the ampacity", 2),
     ]
     return _table(group, head, rows, lows)
+
+
+def feasible_table(result: Mapping[str, Any]) -> str:
+    """Where limits are constraints: feasible plays first, then NashConv among them; else empty."""
+    policies = result["policies"]
+    if all(feasible(policy) is None for policy in policies.values()):
+        return ""
+    rows = [[escape(name), *feasible_cells(policy)] for name, policy in policies.items()]
+    return plain_table(["policy", "plays that are feasible", "NashConv of these, %"], rows, "drawn")
 
 
 def described_table(result: Mapping[str, Any]) -> str:

@@ -23,6 +23,7 @@ from nashgrid.envs.core.contract import Game
 from nashgrid.envs.core.registry import make_game
 from nashgrid.envs.core.seats import Policy
 from nashgrid.evaluation.controls import best_constant
+from nashgrid.evaluation.learned_response import LearnedGap, learned_gap
 from nashgrid.evaluation.plays import played
 from nashgrid.evaluation.scenarios import Scenarios, held_out
 from nashgrid.evaluation.scores import Score, score, score_reference
@@ -35,8 +36,14 @@ if TYPE_CHECKING:
 FORMAT = 1  # of score.json
 
 
-def score_run(folder: str | Path, progress: bool = True) -> dict[str, Any]:
+def score_run(
+    folder: str | Path, progress: bool = True, learned_response: bool = False
+) -> dict[str, Any]:
     """Score the learned policy of a run and the controls; writes score.json and scenarios.csv.
+
+    learned_response : also learn what each seat gains by leaving the learned policy; see
+                       ``learned_response.learned_gap``. That takes its time, and is for games of
+                       continuous actions
 
     The same run gives the same bytes: wall times go to score_seconds.json.
 
@@ -46,6 +53,7 @@ def score_run(folder: str | Path, progress: bool = True) -> dict[str, Any]:
     """
     from nashgrid.configs import dump_experiment, load_experiment
     from nashgrid.training import load_policy, untrained_policy
+    from nashgrid.training.best_response import require_continuous
 
     folder = Path(folder)
     if not (folder / "config.yaml").is_file():
@@ -53,6 +61,8 @@ def score_run(folder: str | Path, progress: bool = True) -> dict[str, Any]:
     experiment = load_experiment(folder / "config.yaml")
     game = game_of(experiment)
     learned = load_policy(folder)
+    if learned_response:
+        require_continuous(game)
     watch = _Watch(progress)
     settings = experiment.score
     watch.next("reference")
@@ -93,6 +103,10 @@ def score_run(folder: str | Path, progress: bool = True) -> dict[str, Any]:
     for solver in compared(game) if settings.controls else []:
         watch.next(solver)
         scores.append(score_reference(solve(game, held.scenario, solver), held, anchor))
+    response: LearnedGap | None = None
+    if learned_response:
+        watch.next("learned best responses")
+        response = learned_gap(learned, game, settings.scenarios, settings.seed)
     watch.end()
     result = {
         "format": FORMAT,
@@ -116,6 +130,8 @@ def score_run(folder: str | Path, progress: bool = True) -> dict[str, Any]:
         "best_constant": found,
         "policies": _policies(scores, anchor),
     }
+    if response is not None:
+        result["learned_response"] = response.summary()
     result["remarks"] = remarks(result)
     result = plain(result)
     write_text(folder / "scenarios.csv", _csv([row for s in scores for row in s.rows()]))

@@ -10,11 +10,13 @@ from nashgrid.evaluation import figures
 from nashgrid.evaluation.html_parts import (
     certificates,
     described_table,
+    feasible_table,
     figure_block,
     gap_table,
     limits_table,
     welfare_table,
 )
+from nashgrid.evaluation.learned_response import learned_lines
 from nashgrid.evaluation.tables import LEARNED, labels, nash_conv_name, outside
 from nashgrid.evaluation.text import number, percent
 
@@ -73,10 +75,11 @@ def score_section(result: Mapping[str, Any], rows: Sequence[Mapping[str, str]]) 
             "whole episode gains is only known to lie between the two shares named day gap or "
             "episode gap; where the upper one is missing, nothing bounds it."
         )
+    notes += [f"<strong>Learned</strong>: {escape(line)}." for line in learned_lines(result)]
     remarks = "".join(f"<li>{escape(r)}</li>" for r in result["remarks"])
     caption = "NashConv over the held-out scenarios: middle half and 5 to 95 % of them."
     limits = limits_table(result)
-    described = described_table(result)
+    described, kept = described_table(result), feasible_table(result)
     return (
         "<section><h2>Score</h2>"
         + gap_table(result)
@@ -90,6 +93,7 @@ def score_section(result: Mapping[str, Any], rows: Sequence[Mapping[str, str]]) 
         f"{escape(game['quantity'])} off the equilibrium's; a diagnostic, since payoffs near an "
         "equilibrium are flat. Deterministic play; executed for uniform random.</p>"
         + (f"<h3>Episodes as they were played</h3>{described}" if described else "")
+        + (f"<h3>Plays that the operator accepts</h3>{kept}" if kept else "")
         + (f"<h3>Limits of the network</h3>{limits}{_limits_note(result)}" if limits else "")
         + "<h3>Certificates</h3>"
         + certificates(result)
@@ -99,10 +103,11 @@ def score_section(result: Mapping[str, Any], rows: Sequence[Mapping[str, str]]) 
 
 def _limits_note(result: Mapping[str, Any]) -> str:
     engines = {found["engine"] for p in result["policies"].values() if (found := outside(p))}
+    second = sorted(engines - {"game"})
     again = (
-        " Deterministic play is re-checked by the independent Z-bus power flow: the flow that is "
-        "played, not the loss without injection, which is the scenario's own."
-        if "z-bus" in engines
+        f" Deterministic play is re-checked by an independent power flow ({', '.join(second)}): "
+        "the flow that is played, not the loss without injection, which is the scenario's own."
+        if second
         else ""
     )
     return (

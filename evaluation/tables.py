@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nashgrid.evaluation.checks import LIMITS
+from nashgrid.evaluation.learned_response import learned_lines
 from nashgrid.evaluation.text import aligned, number, percent, rounded
 
 LEARNED = "learned"
@@ -14,6 +15,9 @@ DESCRIBED = {  # columns of games with many rounds; "% " is a share of the equil
     "day_gain_bound": ("day gap", "<= % "),
     "episode_gain": ("episode gap", ">= % "),
     "episode_gain_bound": ("episode gap", "<= % "),
+    "interim_gain": ("interim gap", "held out % "),
+    "interim_gain_se": ("its error in", "a scenario % "),
+    "ex_post_nash_conv": ("ex-post", "NashConv % "),
     "gain_share": ("gain of", "best %"),
     "stable_hours": ("stable", "hours %"),
     "stable_rounds": ("stable", "rounds %"),
@@ -161,6 +165,7 @@ def table(result: Mapping[str, Any]) -> str:
             lines.append(f"{kind}: {certificate_line(result[kind], scenarios['count'])}")
     for column, label in labels(result).items():
         lines.append(f"bounds on gaps, {column}: {label}")
+    lines += learned_lines(result)
     lines += [f"note: {remark}" for remark in result["remarks"]]
     return "\n".join(lines)
 
@@ -180,6 +185,8 @@ def _rows(result: Mapping[str, Any]) -> list[list[str]]:
         name for name in DESCRIBED if any(described_by(p, name) for p in policies.values())
     ]
     head += [DESCRIBED[name] for name in described]
+    has_feasible = any(feasible(policy) is not None for policy in policies.values())
+    head += [("plays that", "are feasible"), ("NashConv", "of these %")] if has_feasible else []
     has_limits = any(outside(policy) is not None for policy in policies.values())
     head += [("outside", "limits"), ("worst", "pu"), ("worst", "overload")] if has_limits else []
     rows = [[top for top, _ in head], [low for _, low in head]]
@@ -198,6 +205,7 @@ def _rows(result: Mapping[str, Any]) -> list[list[str]]:
         row.append(rounded(first["distance"]["mean"]))
         row += [rounded(spe_gap(policy))] if has_spe else []
         row += [described_cell(policy, name, scenarios["payoff_sum"]) for name in described]
+        row += feasible_cells(policy) if has_feasible else []
         row += limit_cells(policy) if has_limits else []
         rows.append([*row, f"{failures(policy)}/{count}"])
     return rows
@@ -218,6 +226,18 @@ def bound(column: Mapping[str, Any], solved: int) -> str:
 def outside(policy: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """How often and how far a policy is outside the limits; None in games without."""
     return (policy["deterministic"] or policy["executed"])["violations"]
+
+
+def feasible(policy: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Share of feasible plays, and NashConv among them; None where limits are no constraints."""
+    return (policy["deterministic"] or policy["executed"]).get("feasible")
+
+
+def feasible_cells(policy: Mapping[str, Any]) -> list[str]:
+    found = feasible(policy)
+    if found is None or found["share"] is None:
+        return ["–"] * 2
+    return [percent(100.0 * found["share"]), percent(found["percent"], "")]
 
 
 def limit_cells(policy: Mapping[str, Any]) -> list[str]:

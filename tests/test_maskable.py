@@ -313,7 +313,9 @@ def test_masks_on_a_continuous_game_are_refused(tmp_path):
 
 
 def test_an_unknown_algorithm_is_refused_with_the_known_ones():
-    with pytest.raises(ConfigError, match="learner.algorithm.*'ppo' or 'maskable-ppo'.*got 'a2c'"):
+    with pytest.raises(
+        ConfigError, match="learner.algorithm.*'ppo', 'maskable-ppo' or 'sac'.*got 'a2c'"
+    ):
         load_experiment("duopoly", {"learner.algorithm": "a2c"})
 
 

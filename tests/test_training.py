@@ -226,7 +226,7 @@ def test_a_start_that_fails_leaves_no_folder(tmp_path, monkeypatch):
         raise MemoryError
 
     with monkeypatch.context() as patched:
-        patched.setattr("nashgrid.training.ppo.learners_of", full)
+        patched.setattr("nashgrid.training.loop.learners_of", full)
         with pytest.raises(MemoryError):
             train(small(plays=256), tmp_path / "run", progress=False)
     assert not (tmp_path / "run").exists()

@@ -1,4 +1,4 @@
-"""Learners: PPO, masked or not, with a shared policy or independent. Needs the extra [train].
+"""Learners: PPO, masked or not, and SAC, shared or independent. Needs the extra [train].
 
 train(experiment, folder)      train the learners of an experiment, resumably
 load_policy(folder)            the policy of a run
@@ -23,11 +23,11 @@ __all__ = [
 
 _LAZY = {
     "CheckpointError": "checkpoint",
-    "DivergenceError": "ppo",
+    "DivergenceError": "loop",
     "LearnedPolicy": "policy",
     "SharedPolicyVecEnv": "vec_env",
     "load_policy": "policy",
-    "train": "ppo",
+    "train": "loop",
     "untrained_policy": "policy",
 }
 # what the extra brings
@@ -35,8 +35,8 @@ _EXTRA = ("torch", "stable_baselines3", "sb3_contrib", "tensorboard", "tqdm")
 
 if TYPE_CHECKING:
     from nashgrid.training.checkpoint import CheckpointError
+    from nashgrid.training.loop import DivergenceError, train
     from nashgrid.training.policy import LearnedPolicy, load_policy, untrained_policy
-    from nashgrid.training.ppo import DivergenceError, train
     from nashgrid.training.vec_env import SharedPolicyVecEnv
 
 

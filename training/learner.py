@@ -1,7 +1,7 @@
 """PPO and MaskablePPO of Stable-Baselines3, driven from outside.
 
 ``learn()`` plays an environment on its own and so cannot train learners that learn at the same
-time. Here a learner is SB3's model without an environment: the loop in ``training.ppo`` plays,
+time. Here a learner is SB3's model without an environment: the loop in ``training.loop`` plays,
 hands over the moves of its seats, and calls ``train()``.
 """
 
@@ -26,13 +26,14 @@ from nashgrid.envs.core.random import hashed, stream, uniform
 from nashgrid.envs.views.common import action_space, observation_space
 from nashgrid.training.noise import choose, key, normal, permutation, row_keys
 from nashgrid.training.plan import seats_of
-from nashgrid.training.policy import MASKED, aligned, one_thread, saved_tensor
+from nashgrid.training.policy import MASKED, aligned, one_thread
+from nashgrid.training.rollout import Rows, advantages_of
+from nashgrid.training.tensors import adam_arrays, adam_shapes, checked, load_adam
 
 if TYPE_CHECKING:
     from nashgrid.configs.schema import Learner as Settings
 
 ADAM_EPS = 1e-5  # that of SB3's policies
-MOMENTS = ("exp_avg", "exp_avg_sq")  # Adam's names
 ACTIONS = stream("training.actions")
 HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
 ACTIVATIONS = {"tanh": torch.nn.Tanh, "relu": torch.nn.ReLU}
@@ -97,6 +98,8 @@ class Learner:
     name   : "all" for a shared policy, else the name of the seat
     seats  : i64[L], indices of the seats
     """
+
+    n_beside = 2  # values and log-probabilities
 
     def __init__(
         self, name: str, seats: NDArray[np.int64], game: Game, settings: Settings, seed: int
@@ -190,6 +193,35 @@ class Learner:
         latent = policy.mlp_extractor.forward_critic(aligned(observations))
         return policy.value_net(latent)[:, 0].numpy()
 
+    def moves(self, rows: Rows, gamma: float, gae_lambda: float) -> Moves:
+        """Advantages and returns of the rows' moves."""
+        values, log_probs = rows.beside
+        # what follows the last round: a value where the seat moves next, unknown where it waits
+        if rows.ended[-1].all() or not rows.follows.any():
+            bootstrap = np.zeros(self.rows)
+        else:
+            bootstrap = self.values(rows.last).astype(np.float64)
+        kept, advantages = advantages_of(
+            rows.rewards,
+            values,
+            rows.acted,
+            rows.ended,
+            bootstrap,
+            rows.follows,
+            gamma,
+            gae_lambda,
+        )
+        known = advantages[kept].astype(np.float32)
+        return Moves(
+            rows.observations[kept],
+            rows.actions[kept],
+            values[kept],
+            log_probs[kept],
+            known,
+            known + values[kept],
+            None if rows.masks is None else rows.masks[kept],
+        )
+
     def learn(self, moves: Moves, update: int, remaining: float) -> dict[str, float]:
         """One update of PPO; returns its diagnostics.
 
@@ -241,10 +273,7 @@ class Learner:
         """Copies of weights and of the optimiser's state, by name."""
         policy = self.model.policy
         out = {f"policy/{n}": t.numpy().copy() for n, t in policy.state_dict().items()}
-        for index, state in policy.optimizer.state_dict()["state"].items():
-            for name, value in state.items():
-                out[f"adam/{index}/{name}"] = value.numpy().copy()
-        return out
+        return out | adam_arrays(policy.optimizer, "adam")
 
     def load_arrays(self, arrays: dict[str, NDArray[Any]]) -> None:
         """Continue from ``arrays()``.
@@ -253,37 +282,18 @@ class Learner:
         ------
         ValueError : tensors are missing, too many, of another shape or type, or not finite
         """
-        policy, optimizer = self.model.policy, self.model.policy.optimizer
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        policy = self.model.policy
         shapes = {f"policy/{n}": t.shape for n, t in policy.state_dict().items()}
         if any(name.startswith("adam/") for name in arrays):  # there is none before the first move
-            for index, parameter in enumerate(parameters):
-                shapes |= {f"adam/{index}/{name}": parameter.shape for name in MOMENTS}
-                shapes[f"adam/{index}/step"] = torch.Size(())
-        for name in sorted(set(arrays) ^ set(shapes)):
-            word = "unknown" if name in arrays else "missing"
-            raise ValueError(f"{self.name}: tensor {name} is {word}")
-        tensors = {name: saved_tensor(f"{self.name}/{name}", a) for name, a in arrays.items()}
-        for name, tensor in tensors.items():
-            if tensor.shape != shapes[name]:
-                raise ValueError(
-                    f"{self.name}: {name} has shape {tuple(tensor.shape)}, this experiment's "
-                    f"network needs {tuple(shapes[name])}"
-                )
-            if name.endswith(("/exp_avg_sq", "/step")) and (tensor < 0).any():
-                raise ValueError(f"{self.name}: {name} is negative")
+            shapes |= adam_shapes(policy.optimizer, "adam")
+        tensors = checked(self.name, arrays, shapes)
         policy.load_state_dict({n[7:]: t for n, t in tensors.items() if n.startswith("policy/")})
-        state: dict[int, dict[str, torch.Tensor]] = {}
-        for name, tensor in tensors.items():
-            if name.startswith("adam/"):
-                _, number, part = name.split("/")
-                state.setdefault(int(number), {})[part] = tensor
-        optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
+        load_adam(policy.optimizer, tensors, "adam")
         if not self._is_finite(np.ones((1, self.n_features), dtype=np.float32)):
             raise ValueError(f"{self.name}: its actions are not finite")
 
 
-def learners_of(game: Game, settings: Settings, seed: int) -> list[Learner]:
+def learners_of(game: Game, settings: Settings, seed: int) -> list[Any]:
     """The learners of an experiment, untrained.
 
     Raises
@@ -293,7 +303,10 @@ def learners_of(game: Game, settings: Settings, seed: int) -> list[Learner]:
     problems = settings.problems_with(game)
     if problems:
         raise ValueError(f"learner: {'; '.join(problems)}")
+    kind: Any = Learner
+    if settings.algorithm == "sac":
+        from nashgrid.training.sac import SACLearner as kind
     return [
-        Learner(name, np.array(seats), game, settings, seed)
+        kind(name, np.array(seats), game, settings, seed)
         for name, seats in seats_of(game, settings.kind).items()
     ]

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 SAMPLE = stream("policy.sample")
 ROUND = stream("policy.round")
 NOISE = stream("policy.noise")
+LOG_STD = (-20.0, 2.0)  # of SB3's SAC: limits of the log of a standard deviation
+HEADS = ("mlp_extractor.policy_net", "action_net")  # hidden layers and output of SB3's PPO
+SPLIT = ("mu", "log_std")  # outputs of SB3's SAC
 MASKED = -1e8  # logit of an option that a mask rules out, as in MaskablePPO
 
 
@@ -61,10 +64,12 @@ class Actor:
 
     seats   : i64[L], indices of the seats that it plays
     layers  : (weight, bias) of each layer; the last one gives the mean of the actions, or the
-              logits of the options of all numbers, one number after another
-    log_std : of the Gaussian, one per number of the action; None for choices
+              logits of the options of all numbers, one number after another, or, if squashed, the
+              means and then the logs of the standard deviations
+    log_std : of the Gaussian, one per number of the action; None for choices, or if squashed
     choices : options of each number of the action; empty for a Gaussian
     masked  : it was trained with masks, and chooses among the options that they leave
+    squashed: actions are tanh of a Gaussian, as in SAC
     """
 
     seats: NDArray[np.int64]
@@ -73,6 +78,7 @@ class Actor:
     log_std: torch.Tensor | None
     choices: tuple[int, ...] = ()
     masked: bool = False
+    squashed: bool = False
 
     @property
     def n_features(self) -> int:
@@ -82,9 +88,27 @@ class Actor:
     def n_outputs(self) -> int:
         return self.layers[-1][0].shape[0]
 
+    @property
+    def n_numbers(self) -> int:
+        """Continuous numbers of an action."""
+        return self.n_outputs // 2 if self.squashed else self.n_outputs
+
+    def continuous(self, output: FloatArray, noise: FloatArray | None) -> FloatArray:
+        """Actions f64[..., A] before clipping; noise f64[..., A] standard normal, None: without."""
+        if self.squashed:
+            mean, log_std = np.split(output, 2, axis=-1)
+            spread = 0.0 if noise is None else np.exp(np.clip(log_std, *LOG_STD)) * noise
+            return np.tanh(mean + spread)
+        assert self.log_std is not None
+        return (
+            output
+            if noise is None
+            else output + self.log_std.exp().numpy().astype(np.float64) * noise
+        )
+
     @torch.no_grad()
     def __call__(self, observations: NDArray[np.float32]) -> FloatArray:
-        """Mean actions or logits, f64[R, outputs], from f32[R, O]."""
+        """Outputs of the last layer, f64[R, outputs], from f32[R, O]."""
         bend = torch.tanh if self.activation == "tanh" else torch.relu
         x = aligned(observations)
         for weight, bias in self.layers[:-1]:
@@ -115,40 +139,48 @@ class LearnedPolicy:
 
     @property
     def std(self) -> FloatArray:
-        """Standard deviation of the executed actions before clipping, f64[N, A]; 0 for choices."""
+        """Standard deviation of the executed actions before clipping, f64[N, A]; 0 for choices.
+
+        NaN where it depends on what is seen (SAC).
+        """
         out: dict[int, FloatArray] = {}
         for actor in self.actors:
-            std = (
-                np.zeros(len(actor.choices))
-                if actor.log_std is None
-                else actor.log_std.exp().numpy()
-            )
-            out |= {int(seat): std.astype(np.float64) for seat in actor.seats}
+            if actor.log_std is not None:
+                std = actor.log_std.exp().numpy().astype(np.float64)
+            elif actor.squashed:
+                std = np.full(actor.n_numbers, np.nan)
+            else:
+                std = np.zeros(len(actor.choices))
+            out |= {int(seat): std for seat in actor.seats}
         return np.stack([out[seat] for seat in sorted(out)])
 
     def __call__(
         self, game: Game, scenario: Any, state: Any, observation: NDArray[np.float32]
     ) -> Actions:
         self.check(game)
-        copies = observation.shape[0]
-        outputs = np.empty((copies, game.n_agents, self.actors[0].n_outputs))
+        copies, n = observation.shape[:2]
         masks = None
         if any(actor.masked for actor in self.actors):
             masks = game.action_mask(scenario, state)
+        seeds = None if self.sample is None else noise_seeds(scenario.seed, self.sample, state.t)
+        noise = None
+        if game.is_continuous and seeds is not None:
+            noise = normal(seeds, NOISE, n * game.action_size).reshape(copies, n, -1)
+        size = game.action_size if game.is_continuous else sum(game.choices)
+        outputs = np.empty((copies, n, size))
         with one_thread():
             for actor in self.actors:
                 rows = observation[:, actor.seats].reshape(-1, game.n_features)
                 output = actor(rows).reshape(copies, len(actor.seats), -1)
                 if masks is not None and actor.masked:
                     output = np.where(masks[:, actor.seats], output, MASKED)
+                if game.is_continuous:
+                    output = actor.continuous(
+                        output, None if noise is None else noise[:, actor.seats]
+                    )
                 outputs[:, actor.seats] = output
-        seeds = None if self.sample is None else noise_seeds(scenario.seed, self.sample, state.t)
         if not game.is_continuous:
             return _choices(outputs, game.choices, seeds)
-        if seeds is not None:
-            outputs = outputs + self.std * normal(
-                seeds, NOISE, game.n_agents * game.action_size
-            ).reshape(outputs.shape)
         return np.minimum(np.maximum(outputs, -1.0), 1.0)
 
     def check(self, game: Game) -> None:
@@ -162,7 +194,8 @@ class LearnedPolicy:
             if actor.n_features != game.n_features:
                 seen = actor.n_features
                 problems.append(f"sees {seen} numbers, the game shows {game.n_features}")
-            given = _kind(actor.choices or (actor.n_outputs,), actor.log_std is not None)
+            continuous = actor.squashed or actor.log_std is not None
+            given = _kind(actor.choices or (actor.n_numbers,), continuous)
             if given != wanted:
                 problems.append(f"gives {given} per action, the game takes {wanted}")
         if problems:
@@ -213,11 +246,17 @@ def actor_of(
     ------
     ValueError : the weights are not those of such a network
     """
+    squashed = settings.algorithm == "sac"
+    body, head = ("actor.latent_pi", "head") if squashed else HEADS
     layers: list[tuple[torch.Tensor, torch.Tensor]] = []
     try:
-        depth = sum(name.startswith("mlp_extractor.policy_net.") for name in weights) // 2
-        names = [f"mlp_extractor.policy_net.{2 * k}" for k in range(depth)] + ["action_net"]
-        for name in names:
+        if squashed:
+            weights = dict(weights) | {
+                f"head.{part}": np.concatenate([weights[f"actor.{name}.{part}"] for name in SPLIT])
+                for part in ("weight", "bias")
+            }
+        depth = sum(name.startswith(f"{body}.") for name in weights) // 2
+        for name in [*(f"{body}.{2 * k}" for k in range(depth)), head]:
             weight, bias = weights[f"{name}.weight"], weights[f"{name}.bias"]
             if weight.ndim != 2 or bias.shape != weight.shape[:1]:
                 raise ValueError(f"{name} has shapes {weight.shape} and {bias.shape}")
@@ -237,9 +276,11 @@ def actor_of(
     outputs = layers[-1][1].shape[0]
     if choices and log_std is None and outputs != sum(choices):
         raise ValueError(f"{outputs} logits for {' + '.join(map(str, choices))} options")
+    if squashed and (choices or log_std is not None):
+        raise ValueError("it is not a network of SAC")
     options = choices if log_std is None else ()
     masked = settings.algorithm == "maskable-ppo"
-    return Actor(seats, tuple(layers), settings.activation, log_std, options, masked)
+    return Actor(seats, tuple(layers), settings.activation, log_std, options, masked, squashed)
 
 
 def load_policy(folder: str | Path, checkpoint: str | Path | None = None) -> LearnedPolicy:

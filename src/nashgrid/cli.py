@@ -196,6 +196,13 @@ class Score:
     run_folder: Annotated[
         Positional[str], arg(metavar="RUN", help="Folder of a run, or its name under runs/.")
     ]
+    learned_response: Annotated[
+        bool,
+        arg(
+            help="Also learn what each agent gains by leaving the policy: a lower bound that needs "
+            "no reference; minutes, in games of continuous actions."
+        ),
+    ] = False
     json: Json = False
     quiet: Quiet = False
 
@@ -203,7 +210,8 @@ class Score:
         folder = _run_folder(self.run_folder)
         from nashgrid.evaluation import score_run, table
 
-        score = score_run(folder, progress=not (self.quiet or self.json))
+        quiet = self.quiet or self.json
+        score = score_run(folder, progress=not quiet, learned_response=self.learned_response)
         if self.json:
             print(json.dumps(score, indent=2))
         else:
@@ -267,7 +275,8 @@ class Reproduce:
     """Compute the tables and figures of a paper anew, each published number beside ours.
 
     Prints the report and saves it with tables, figures and runs. All of it takes about half an hour
-    of one thread for flexibility, a quarter of an hour for coalition; --quick less than a minute.
+    of one thread for flexibility, a quarter of an hour for coalition and a minute for market, which
+    writes a self-contained report.html as well; --quick takes less than a minute.
     """
 
     paper: Annotated[
@@ -275,7 +284,8 @@ class Reproduce:
         arg(
             metavar="PAPER",
             help="flexibility: Lezama et al., flexibility of end-users in dynamic coalitions; "
-            "coalition: the poster on private infrastructure on the public grid.",
+            "coalition: the poster on private infrastructure on the public grid; "
+            "market: Tonha et al., graphic market game of power-selling microgrids.",
         ),
     ]
     quick: Annotated[bool, arg(help="Fewer and shorter runs; the report says how many.")] = False

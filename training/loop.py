@@ -1,7 +1,7 @@
-"""PPO for games: a shared policy, or independent learners that learn at the same time.
+"""Training: a shared policy, or independent learners that learn at the same time.
 
-One loop serves both. An update plays some rounds in all copies, with every learner sampling the
-actions of its own seats, and then every learner learns from its own moves.
+One loop serves both, and PPO as well as SAC. An update plays some rounds in all copies, with every
+learner sampling the actions of its own seats, and then every learner learns from its own moves.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from nashgrid.training.run import Curve, describe_run, is_finished, open_run, se
 
 if TYPE_CHECKING:
     from nashgrid.configs.schema import Experiment
+    from nashgrid.configs.schema import Learner as Settings
 
 Validate = Callable[[LearnedPolicy], Mapping[str, float]]
 
@@ -82,11 +83,7 @@ def train(
     OSError           : a file could not be written; the last checkpoint is untouched
     """
     game = make_game(experiment.env.id, experiment.env.preset, **experiment.env.arguments)
-    if experiment.learner.n_steps < game.horizon and not game.is_simultaneous:
-        raise ValueError(
-            f"learner.n_steps = {experiment.learner.n_steps} is less than the {game.horizon} "
-            f"rounds of {game.id}, whose agents take turns: a move's outcome would come too late"
-        )
+    require_outcomes(experiment.learner, game)
     folder = Path(folder)
     saved = open_run(experiment, folder, resume)
     if saved is not None and is_finished(folder):
@@ -105,6 +102,15 @@ def train(
         )
         raise OSError(error.errno, reason, str(folder)) from error
     return folder
+
+
+def require_outcomes(settings: Settings, game: Game) -> None:
+    """ValueError if the rounds of an update never hold a move and what came of it."""
+    if settings.n_steps < game.horizon and not game.is_simultaneous:
+        raise ValueError(
+            f"learner.n_steps = {settings.n_steps} is less than the {game.horizon} "
+            f"rounds of {game.id}, whose agents take turns: a move's outcome would come too late"
+        )
 
 
 class Training:
@@ -161,7 +167,7 @@ class Training:
             )
 
     def update(self) -> tuple[Rollout, dict[str, float]]:
-        """Play, then let every learner learn; returns what was played and PPO's diagnostics."""
+        """Play, then let every learner learn; returns what was played and diagnostics."""
         settings = self.experiment.learner
         scale = settings.reward_scale or 1.0 / self.game.payoff_scale
         rollout = play_rounds(
@@ -192,13 +198,14 @@ class Training:
         return rollout, diagnostics
 
     def _divergence(self, error: FloatingPointError) -> str:
-        rate, older = self.experiment.learner.learning_rate, found(self.folder)
+        settings, older = self.experiment.learner, found(self.folder)
         kept = "there is no checkpoint yet"
         if older:
             kept = f"the last checkpoint, {older[-1].name}, is untouched"
+        spread = "" if settings.algorithm == "sac" else ", learner.log_std_rate"
         return (
             f"learning diverged at update {self.done.update + 1}: {error}; lower "
-            f"learner.learning_rate (given {rate:g}), learner.log_std_rate or "
+            f"learner.learning_rate (given {settings.learning_rate:g}){spread} or "
             f"learner.reward_scale; {kept}"
         )
 
