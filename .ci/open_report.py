@@ -17,10 +17,12 @@ import json
 import os
 import select
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +72,7 @@ class Browser:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            start_new_session=True,
         )
         os.close(to_read)
         os.close(to_write)
@@ -84,31 +87,34 @@ class Browser:
         os.write(self.out, json.dumps(message).encode() + b"\0")
         return self.last
 
-    def receive(self, until: float) -> dict[str, Any]:
-        while b"\0" not in self.rest:
-            ready, _, _ = select.select([self.into], [], [], max(0.0, until - time.monotonic()))
-            chunk = os.read(self.into, 1 << 16) if ready else b""
-            if not chunk:
-                raise TimeoutError("the browser is gone" if ready else "the browser is silent")
-            self.rest += chunk
-        message, self.rest = self.rest.split(b"\0", 1)
-        found: dict[str, Any] = json.loads(message)
-        return found
-
     def waiting(self, until: float) -> dict[str, Any] | None:
-        """The next message; None if there is none before that time."""
-        if b"\0" not in self.rest:
-            left = max(0.0, until - time.monotonic())
-            if not select.select([self.into], [], [], left)[0]:
+        """The next message; None at that time, even if a page never stops to talk."""
+        while True:
+            left = until - time.monotonic()
+            if left <= 0.0:
                 return None
-        return self.receive(time.monotonic() + 1.0)
+            if b"\0" in self.rest:
+                message, self.rest = self.rest.split(b"\0", 1)
+                found: dict[str, Any] = json.loads(message)
+                return found
+            if select.select([self.into], [], [], left)[0]:
+                chunk = os.read(self.into, 1 << 16)
+                if not chunk:
+                    raise ConnectionError("the browser is gone")
+                self.rest += chunk
+
+    def receive(self, until: float) -> dict[str, Any]:
+        message = self.waiting(until)
+        if message is None:
+            raise TimeoutError("browser and page did not come to an end in time")
+        return message
 
     def close(self) -> None:
         try:
             os.write(self.out, json.dumps({"id": 0, "method": "Browser.close"}).encode() + b"\0")
             self.process.wait(10)
         except (OSError, subprocess.TimeoutExpired):
-            self.process.kill()
+            os.killpg(self.process.pid, signal.SIGKILL)  # with its renderers
             self.process.wait()
         os.close(self.out)
         os.close(self.into)
@@ -117,9 +123,9 @@ class Browser:
 class Page:
     """One opened page: what it asked for and what went wrong."""
 
-    def __init__(self, browser: Browser, path: Path) -> None:
+    def __init__(self, browser: Browser, path: Path, faults: list[str]) -> None:
         self.browser, self.url = browser, path.resolve().as_uri()
-        self.faults: list[str] = []
+        self.faults = faults
         self.events: set[str] = set()
         self.urls: dict[str, str] = {}
         self.until = time.monotonic() + START_S
@@ -249,15 +255,16 @@ def faults_of(
     browser: Browser, path: Path, screenshots: Path | None = None, name: str = ""
 ) -> list[str]:
     """What is wrong with a page, each thing once."""
-    page = Page(browser, path)
+    faults: list[str] = []
     try:
+        page = Page(browser, path, faults)
         page.open()
         if screenshots is not None:
             page.screenshot(screenshots / f"{name or path.stem}.png")
         page.close()
-    except (TimeoutError, RuntimeError) as error:
-        page.faults.append(str(error))
-    return list(dict.fromkeys(page.faults))
+    except (OSError, RuntimeError) as error:  # a timeout and a lost browser are OSErrors
+        faults.append(str(error))
+    return list(dict.fromkeys(faults))
 
 
 # ----- the check of the check -----
@@ -330,9 +337,10 @@ def main() -> int:
     if given.screenshots:
         given.screenshots.mkdir(parents=True, exist_ok=True)
     wrong: list[str] = []
-    profile = tempfile.mkdtemp(prefix="open_report_")
-    browser = Browser(program, profile)
-    try:
+    with (
+        tempfile.TemporaryDirectory(prefix="open_report_", ignore_cleanup_errors=True) as profile,
+        closing(Browser(program, profile)) as browser,
+    ):
         if given.self_check:
             wrong += self_check(browser)
         for path in given.pages:
@@ -340,9 +348,6 @@ def main() -> int:
             found = faults_of(browser, path, given.screenshots, name)
             print(f"  {path}: {'; '.join(found) if found else 'opens, nothing asked for'}")
             wrong += [f"{path}: {fault}" for fault in found]
-    finally:
-        browser.close()
-        shutil.rmtree(profile, ignore_errors=True)
     for fault in wrong:
         print(f"error: {fault}", file=sys.stderr)
     return 1 if wrong else 0

@@ -84,6 +84,9 @@ def key(game: Game, scenario: Any, solver: str) -> str:
     digest = blake2b(digest_size=20)
     head = (__version__, FORMAT, game.id, sorted(game.arguments.items()), solver)
     digest.update(repr(head).encode())
+    for value in game.arguments.values():
+        if isinstance(value, str) and value.endswith(".json") and Path(value).is_file():
+            digest.update(Path(value).read_bytes())  # the name stays where the network changes
     _feed(digest, scenario)
     return f"{game.id}-{solver}-{digest.hexdigest()}"
 

@@ -60,7 +60,8 @@ averages every line matrix as if the phases were transposed: voltages differ by 
 payoffs by tens of EUR/h where a limit is active (docs/market.md; a fraction of a second each; not
 with unequal taps). On a balanced net "pandapower" is `runpp`, and "power-grid-model" a third
 engine; all agree. Nothing stands in for the power flow. Where it does not converge, `failed` is 1,
-every agent gets minus `payoff_scale`, welfare is the sum of that, and all other numbers are 0.
+every agent gets minus `payoff_scale`, welfare is the sum of that, and all other numbers are 0;
+with "curtail" requests are scaled before that.
 
 **Reference.** Nash: the maximiser of the potential, found by projected Newton from three starts,
 with every own deviation searched over its whole interval. Welfare optimum likewise. Both

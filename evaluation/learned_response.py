@@ -1,8 +1,9 @@
 """Learned best responses on held-out scenarios, and what gap the method can detect at all.
 
 Needs no reference and no exact best response, so it also measures games that have neither. What is
-found is a lower bound on the gap. Where nothing is found the gap is not zero: it is somewhere below
-the detection floor, which is measured on games whose gap is known.
+found is a lower bound on the gap. Where nothing is found the gap is not zero: gains below the
+detection floor are not told from none. The floor is measured on games whose gap is known, and is
+raised to what the sampled scenarios leave open.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class LearnedGap:
     exact       : f64[N], mean exact gap on the same scenarios; None where none is known
     payoff_sum  : what percentages refer to: summed |payoffs| of the equilibrium, or of the policy
                   where no equilibrium is known (``relative_to`` says which)
-    floor_percent : gains up to here are not told from none
+    floor_percent : gains up to here are not told from none, however many scenarios are played
     solved      : scenarios that the policy's play solves, of ``scenarios``
     """
 
@@ -66,9 +67,21 @@ class LearnedGap:
         return 100.0 * self.gain / self.payoff_sum
 
     @property
+    def floors_percent(self) -> FloatArray:
+        """f64[N]: ``floor_percent``, or what a gain must exceed on these scenarios if that is more.
+
+        Where the policy itself was kept, on the scenarios that it was chosen on.
+        """
+        kept = np.array([response.seed is None for response in self.responses])
+        unsure = np.array([response.unsure for response in self.responses])
+        sampled = np.where(kept, unsure, self.gain - self.low)
+        floors: FloatArray = np.maximum(self.floor_percent, 100.0 * sampled / self.payoff_sum)
+        return floors
+
+    @property
     def detected(self) -> BoolArray:
-        """bool[N]: the gain is above the floor, and above zero whatever scenarios are drawn."""
-        return (self.percent > self.floor_percent) & (self.low > 0.0)
+        """bool[N]: the gain is above its floor, so above zero whatever scenarios are drawn."""
+        return self.percent > self.floors_percent
 
     @property
     def nash_conv(self) -> float | None:
@@ -78,7 +91,7 @@ class LearnedGap:
     def words(self, agent: int) -> str:
         """One agent's gain, or that none was detected."""
         if not self.detected[agent]:
-            return f"{NOT_DETECTED} (floor {percent(self.floor_percent)})"
+            return f"{NOT_DETECTED} (floor {percent(float(self.floors_percent[agent]))})"
         share = percent(float(self.percent[agent]))
         return f"{number(float(self.gain[agent]))} {self.game.payoff_unit} ({share})"
 
@@ -101,6 +114,7 @@ class LearnedGap:
                 agent: {
                     "found": self.words(i),
                     "detected": bool(self.detected[i]),
+                    "floor_percent": float(self.floors_percent[i]),
                     "gain": float(self.gain[i]) if self.detected[i] else None,
                     "low": float(self.low[i]) if self.detected[i] else None,
                     "high": float(self.high[i]) if self.detected[i] else None,
@@ -134,15 +148,30 @@ def learned_gap(
 
     Raises
     ------
-    ValueError : a game of choices, settings or numbers that do not fit
+    ValueError : a game of choices, settings or numbers that do not fit, scenarios that the learners
+                 play as well
     """
-    from nashgrid.training.best_response import episode_payoffs, gains, learned_response
+    from nashgrid.training.best_response import (
+        episode_payoffs,
+        gains,
+        learned_response,
+        require_continuous,
+        response_settings,
+    )
 
+    require_continuous(game)
     wrong = Problems("learned gap")
     wrong.number("scenarios", scenarios, 1, integer=True)
     wrong.number("seed", seed, 0, integer=True)
     wrong.number("floor_percent", floor_percent, 0.0)
     wrong.raise_if_any()
+    copies = (settings or response_settings(game)).copies
+    for learner in seeds:
+        if learner < seed + scenarios and seed < learner + copies:
+            raise ValueError(
+                f"seed = {seed}: the {scenarios} scenarios from there would not be held out, as "
+                f"the learner with seed {learner} plays those of {learner}..{learner + copies - 1}"
+            )
     responses = tuple(
         learned_response(game, policy, agent, settings, seeds) for agent in game.agents
     )

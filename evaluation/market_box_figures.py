@@ -1,4 +1,4 @@
-"""Figures of the Edgeworth box: preference structure, utility border, trades, fits beside physics.
+"""Figures of the Edgeworth box: preference structure, utility border and trades.
 
 The associated microgrids (i) are blue, the large one (-i, here m) is red; loss reductions in %.
 """

@@ -68,9 +68,12 @@ def whole_curve(box: Box, levels: int) -> ContractCurve:
 
 def by_x(curve: ContractCurve) -> ContractCurve:
     """The points by rising x_i; at one level there may be several."""
-    order = np.argsort(curve.x_i)
+    return _points(curve, np.argsort(curve.x_i))
+
+
+def _points(curve: ContractCurve, rows: Any) -> ContractCurve:
     names = ("y", "x_i", "x_m", "u_m", "u_i", "slope")
-    return ContractCurve(curve.box, *(getattr(curve, name)[order] for name in names))
+    return ContractCurve(curve.box, *(getattr(curve, name)[rows] for name in names))
 
 
 def middle_lens(curve: ContractCurve, halvings: int = 30) -> Lens | None:
@@ -223,8 +226,7 @@ def first_branch(curve: ContractCurve) -> ContractCurve:
     """Of several points at one level the one with the smallest x_i."""
     kept = [int(np.flatnonzero(curve.y == y)[np.argmin(curve.x_i[curve.y == y])])
             for y in np.unique(curve.y)]  # fmt: skip
-    names = ("y", "x_i", "x_m", "u_m", "u_i", "slope")
-    return ContractCurve(curve.box, *(getattr(curve, name)[kept] for name in names))
+    return _points(curve, kept)
 
 
 def _at_example(box: Box, loss_reduction: float) -> tuple[float, float] | None:

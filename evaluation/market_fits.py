@@ -113,7 +113,7 @@ def statements(found: dict[str, Any]) -> list[Statement]:
                   int(found["largest_g_in_unit_box"] >= 0.0), 1, claimed=False,
                   note=f"largest g in the box {found['largest_g_in_unit_box']:.3f}: the ellipse "
                   "contains it, so the constraint is inactive at the start"),
-        Statement(family, "eq. (3)", "the players maximise concave utilities, a convex programme",
+        Statement(family, "eq. (3)", "with the printed utilities (3) is a convex programme",
                   2 - negative, 2, note="both upper blocks are negative definite: the form under "
                   "the bar is concave and its inverse quasi-convex"),
         Statement(family, "eqs. (4)-(12)", "the conditions are sufficient: where the curves touch, "

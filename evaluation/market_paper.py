@@ -16,9 +16,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-FAMILIES = ("paper_table", "paper_fits", "physics")
+from nashgrid.baselines.edgeworth.fits import MODE_1, MODE_2
+
 TOLERANCE = 0.01  # relative deviation up to which a number counts as met
-LIMITS_PU = (0.93, 1.05)
 GAIN_PERCENT = 88.0  # the associated microgrids' gain over the large one's, Fig. 10
 SECONDS = 580.0
 
@@ -38,13 +38,12 @@ RANGES: Mapping[str, Mapping[str, tuple[float, float]]] = {
 EXAMPLE = {"associated": 2.375, "large": 1.832, "loss reduction": 14.0}  # mode 2
 # ends of the ranges and the example as points: (mode, x_i MW, x_m MW, loss reduction in %). Within
 # a mode one power falls as the other rises, and the box sums join the ends of the two modes
-POINTS = (
-    ("mode 1, first ends", 2.90, 1.24, 12.12),
-    ("mode 1, last ends", 3.14, 1.19, 13.24),
-    ("mode 2, first ends", 2.41, 1.80, 13.60),
-    ("mode 2, example", 2.375, 1.832, 14.00),
-    ("mode 2, last ends", 2.30, 1.95, 14.93),
-)
+POINTS = tuple(
+    [(f"mode 1, {at} ends", x_i, x_m, y)
+     for at, (x_i, y, x_m) in zip(("first", "last"), MODE_1, strict=True)]
+    + [(f"mode 2, {at}", x_i, x_m, y)
+       for at, (x_m, y, x_i) in zip(("first ends", "example", "last ends"), MODE_2, strict=True)]
+)  # fmt: skip
 # x_i of mode 1 + x_m of mode 2, and y of mode 1 + y of mode 2: two points of one box
 BOX_SUMS = {"W": (2.90 + 1.95, 3.14 + 1.80), "H": (12.12 + 14.93, 13.24 + 13.60)}
 # Table 2: kW and kvar in the phases a, b, c; distance to bus 675, no unit printed

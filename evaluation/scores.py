@@ -46,6 +46,9 @@ class Score:
             share = percent(100.0 * mean / self.scenarios.payoff_sum)
             failed = int(self.failed(column).sum())
             counted = f", {failed}/{count} failed" if failed else ""
+            kept = self._feasible(self.plays[column], ~self.failed(column))
+            if kept is not None and kept["share"] is not None:
+                counted += f", {percent(100.0 * kept['share'])} of plays feasible"
             words.append(f"{number(mean)} {unit} ({share}) {column}{counted}")
         return f"{self.name}: NashConv {', '.join(words)}; {count} scenarios"
 

@@ -28,10 +28,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nashgrid.envs.core.contract import FloatArray, SeedArray, take
+from nashgrid.envs.core.contract import BoolArray, FloatArray, SeedArray, take
 from nashgrid.envs.market.dynamics import Conditions, Injections, Market
 from nashgrid.envs.market.instance import Instance
-from nashgrid.envs.market.payoffs import outcomes
+from nashgrid.envs.market.payoffs import Outcome, outcomes
 from nashgrid.envs.networks.feeder import PHASES
 from nashgrid.envs.physics import FeederModel
 from nashgrid.envs.physics.balanced_feeder import BalancedFeeder
@@ -45,6 +45,7 @@ COLUMNS = ("copy", "seed", "party", "sold_mwh", "bought_mwh", "energy_eur", "los
 SETTLED = "settled"
 FAILED = "failed: the power flow did not converge"
 REFUSED = "refused: the play is outside a limit, nobody injects"
+UNCHECKED = "not settled: the second power-flow engine did not converge, nothing to balance against"
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,10 +107,11 @@ def settlement(
             cannot tell a refused step from one in which nobody asked for anything
     hours : length of the step, > 0
 
-    Raises ValueError on ``physics="pandapower"`` on the three-phase feeder, whose flows no second
-    engine has; RuntimeError where both engines differ by more than ``BALANCE_MW``.
+    Raises ValueError on actions of another shape, and on ``physics="pandapower"`` on the
+    three-phase feeder, whose flows no second engine has; RuntimeError where both engines differ by
+    more than ``BALANCE_MW``.
     """
-    i = game.instance
+    i, n, copies = game.instance, len(game.agents), len(scenario.seed)
     if not (np.isfinite(hours) and hours > 0.0):
         raise ValueError(f"hours = {hours!r}: give the length of the step, > 0")
     if i.engine == "pandapower" and isinstance(i.model, FeederModel):
@@ -117,15 +119,19 @@ def settlement(
             'physics = "pandapower" averages the phases of the feeder, which no second engine does:'
             ' settle with physics = "kernel"'
         )
-    asked = play.x_mw if isinstance(play, Injections) else game.quantity(scenario, play)[..., 0]
+    if isinstance(play, Injections):
+        asked = play.x_mw
+    elif np.shape(play) == (copies, n, 1):
+        asked = game.quantity(scenario, play)[..., 0]
+    else:
+        raise ValueError(
+            f"play has shape {np.shape(play)}: give actions f64[{copies}, {n}, 1], such as "
+            "game.action(scenario, injections), or the state after the step"
+        )
     outcome = outcomes(i, scenario, asked)
-    refused = outcome.solved & (outcome["infeasible"] > 0.0) & (outcome["accepted"] == 0.0)
-    good = outcome.solved & ~(refused if i.rule == "hard" else np.zeros_like(refused))
-    x_mw = np.where(good[:, None], outcome["accepted"][:, None] * asked, 0.0)
+    x_mw, consumed, imported, status = _taken_place(i, scenario, asked, outcome)
+    good = status == SETTLED
     loss_mw = np.where(good, 1e-3 * outcome["loss_kw"], 0.0)
-    consumed, imported = np.zeros(len(asked)), np.zeros(len(asked))
-    if good.any():
-        consumed[good], imported[good] = _measured(i, take(scenario, good), x_mw[good])
     left = imported + x_mw.sum(axis=1) - consumed - loss_mw
     if (np.abs(left) > BALANCE_MW).any():
         worst = int(np.abs(left).argmax())
@@ -136,18 +142,16 @@ def settlement(
     price = np.where(good, scenario.price_eur_per_mwh, 0.0)
     saved = np.where(good, scenario.loss0_mw - loss_mw, 0.0)
     charge = np.where(good, outcome["charge_eur_per_h"], 0.0)
-    zero = np.zeros((len(asked), 2))
+    zero = np.zeros((copies, 2))
     items = [
         np.column_stack([price[:, None] * x_mw, -price * consumed, price * imported]),
         np.column_stack([i.shares * (scenario.loss_price_eur_per_mwh * saved)[:, None], zero]),
         np.column_stack([-i.shares * charge[:, None], zero]),
     ]
-    n = len(game.agents)
-    sold = np.column_stack([x_mw, np.zeros((len(asked), 2)), np.maximum(imported, 0.0)])
+    sold = np.column_stack([x_mw, zero, np.maximum(imported, 0.0)])
     bought = np.column_stack([0.0 * x_mw, loss_mw, consumed, np.maximum(-imported, 0.0)])
     cents = np.rint(100.0 * hours * np.stack(items, axis=1)).astype(np.int64)
     cents = np.insert(cents, n, -cents.sum(axis=2), axis=2)
-    status = np.where(good, SETTLED, np.where(outcome.solved, REFUSED, FAILED))
     return Settlement(
         parties=(*game.agents, *OTHERS),
         seed=scenario.seed.copy(),
@@ -160,8 +164,30 @@ def settlement(
     )
 
 
-def _measured(i: Instance, scenario: Conditions, x_mw: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Consumed and imported power f64[B], MW, by an engine that did not play the step."""
+def _taken_place(
+    i: Instance, scenario: Conditions, asked_mw: FloatArray, outcome: Outcome
+) -> tuple[FloatArray, FloatArray, FloatArray, NDArray[np.str_]]:
+    """Accepted injections f64[B, N], consumed and imported power f64[B], MW, and the status of
+    every copy; zero where nothing is settled."""
+    x_mw = outcome["accepted"][:, None] * asked_mw
+    nothing = (i.rule == "hard") & (outcome["accepted"] == 0.0)
+    status = np.where(outcome.solved, np.where(nothing, REFUSED, SETTLED), FAILED)
+    consumed, imported = np.zeros(len(x_mw)), np.zeros(len(x_mw))
+    rows = np.flatnonzero(status == SETTLED)
+    if rows.size:
+        consumed[rows], imported[rows], checked = _measured(i, take(scenario, rows), x_mw[rows])
+        status = status.astype(object)
+        status[rows[~checked]] = UNCHECKED
+    no = status != SETTLED
+    x_mw[no], consumed[no], imported[no] = 0.0, 0.0, 0.0
+    return x_mw, consumed, imported, status
+
+
+def _measured(
+    i: Instance, scenario: Conditions, x_mw: FloatArray
+) -> tuple[FloatArray, FloatArray, BoolArray]:
+    """Consumed and imported power f64[B], MW, by an engine that did not play the step, and where
+    that engine converged, bool[B]."""
     p_mw = i.split * x_mw[:, i.owner]
     if isinstance(i.model, FeederModel):
         return _of_three_phases(i.model, p_mw, scenario)
@@ -171,7 +197,7 @@ def _measured(i: Instance, scenario: Conditions, x_mw: FloatArray) -> tuple[Floa
 
 def _of_three_phases(
     model: FeederModel, p_mw: FloatArray, scenario: Conditions
-) -> tuple[FloatArray, FloatArray]:
+) -> tuple[FloatArray, FloatArray, BoolArray]:
     """From the complex voltages of the Z-bus method: what loads of constant power, current and
     impedance draw there, and the power that leaves the source."""
     from nashgrid.envs.physics import z_bus
@@ -180,7 +206,7 @@ def _of_three_phases(
     where = [(c.bus, c.phase_share) for c in model.connections]
     factor = scenario.load_factor[:, None]
     source = scenario.source_v_pu[:, None] * model.taps_pu
-    v, _, _, _ = z_bus.solve(feeder, where, p_mw, factor, source, SECOND_PU)
+    v, _, mismatch, _ = z_bus.solve(feeder, where, p_mw, factor, source, SECOND_PU)
     net = z_bus.network(feeder)
     consumed = np.zeros(len(p_mw))
     into = v * np.conj((net.y @ v[..., None])[..., 0])  # power from each row into the network, VA
@@ -202,12 +228,12 @@ def _of_three_phases(
         for phase in PHASES:
             if (bus, phase) in net.nodes and at_source[net.nodes[bus, phase]]:
                 imported_w -= 1e6 * share[PHASES.index(phase)] * p_mw[:, m]
-    return consumed, 1e-6 * imported_w
+    return consumed, 1e-6 * imported_w, mismatch < SECOND_PU
 
 
 def _of_balanced(
     model: BalancedFeeder, engine: str, p_mw: FloatArray, scenario: Conditions
-) -> tuple[FloatArray, FloatArray]:
+) -> tuple[FloatArray, FloatArray, BoolArray]:
     """Loads at their powers, with what sgens, wards and shunts of the net draw; import is what the
     second engine's loss leaves for the sources."""
     flow = model.solve(
@@ -222,4 +248,4 @@ def _of_balanced(
     nodes, bus = np.unique(base.node_of_bus, return_index=True)
     shunts = base.y_shunt_pu.real[nodes] * flow.v_pu[:, bus] ** 2
     consumed = consumed + base.sn_mva * shunts.sum(axis=1)
-    return consumed, consumed + flow.loss_mw - p_mw.sum(axis=1)
+    return consumed, consumed + flow.loss_mw - p_mw.sum(axis=1), flow.converged

@@ -206,6 +206,7 @@ UNFIT = {
     ),
     "no load": (_without_load, "no load in service"),
     "no source": (_without_source, "no ext_grid in service"),
+    "no number": (lambda: _with(pp.create_load, 1, np.nan), r"load 1 \(p_mw = nan\)"),
     "no impedance": (lambda: two_buses(0.0, 0.0), "r = x = 0"),
     "not a net": (lambda: {"bus": []}, "is a dict: give a pandapower net"),
 }  # fmt: skip

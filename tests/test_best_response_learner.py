@@ -1,7 +1,7 @@
 """Learned best responses: most of a known gap is found, none where there is none."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,11 +16,13 @@ from nashgrid.evaluation import learned_gap, score_run, table
 from nashgrid.evaluation.learned_response import (
     LABEL,
     Floor,
+    LearnedGap,
     Off,
     detection_floor,
 )
 from nashgrid.training import train
 from nashgrid.training.best_response import (
+    LearnedResponse,
     episode_payoffs,
     gains,
     learned_response,
@@ -84,6 +86,24 @@ def test_a_gain_below_the_floor_is_not_detected_and_one_above_is():
     np.testing.assert_array_equal(again.gain, found.gain)  # equal seeds, equal bits
     assert again.detected.all() and again.nash_conv == pytest.approx(again.gain.sum())
     assert again.words(0) == f"{again.gain[0]:.2f} EUR ({again.percent[0]:.3f} %)"
+
+
+def test_what_few_scenarios_leave_open_raises_the_floor():
+    kept = LearnedResponse(0, constant(NASH_MWH), 0.0, 30.0, 0.0, None, {}, 1)
+    noisy = replace(kept, selected=7.0, unsure=2.0, seed=3)
+    gain = np.array([0.0, 5.0])
+
+    def found(low):
+        return LearnedGap(DUOPOLY, (kept, noisy), gain, np.array([0.0, low]), gain, None, 1000.0,
+                          "the equilibrium payoffs", 0.14, 32, 32)  # fmt: skip
+
+    # by hand, of 1000: two standard errors of 30 on the scenarios of the choice; 5 - (-7) = 12
+    assert found(-7.0).floors_percent.tolist() == [3.0, 1.2]
+    assert "firm_0 not detected (floor 3.00 %), firm_1 not detected (floor 1.20 %)" in repr(
+        found(-7.0)
+    )
+    assert found(4.0).floors_percent.tolist() == [3.0, 0.14]
+    assert found(4.0).detected.tolist() == [False, True]
 
 
 def test_the_floor_is_the_largest_gap_that_was_missed():
@@ -177,6 +197,8 @@ def test_what_cannot_be_learned_is_refused():
         learned_response(DUOPOLY, policy, "firm_1", seeds=())
     with pytest.raises(ValueError, match="scenarios = 0"):
         learned_gap(policy, DUOPOLY, 0)
+    with pytest.raises(ValueError, match="seed = 128: .* would not be held out"):
+        learned_gap(policy, DUOPOLY, 4, 128, SHORT)
 
 
 def test_the_score_of_a_run_says_what_was_learned(tmp_path, monkeypatch):

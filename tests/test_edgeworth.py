@@ -77,6 +77,8 @@ def test_players_that_do_not_fit_the_game_are_refused_all_at_once():
     with pytest.raises(InvalidArguments) as error:
         sellers(game, scenario, {"i": "microgrid_4", "m": {"microgrid_1": 0.4}})
     assert "microgrid_4" in str(error.value) and "sum to 0.4" in str(error.value)
+    with pytest.raises(InvalidArguments, match="'a' is .*: give an agent, or {agent: share}"):
+        sellers(game, scenario, {"a": ["microgrid_1", "microgrid_2"]})
     with pytest.raises(InvalidArguments, match="disjoint"):
         sellers(game, scenario, {"i": HALVES, "m": "microgrid_2"})
     with pytest.raises(InvalidArguments, match="is a player"):

@@ -5,11 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from edgeworth_cases import (
+    A,
+    B,
     behind_taps,
     box_behind_taps,
     curve_behind_taps,
     market,
     paper_like,
+    quadratic,
     quadratic_root,
     symmetric_box,
 )
@@ -24,9 +27,9 @@ from nashgrid.baselines.edgeworth.contract import (
 )
 from nashgrid.baselines.edgeworth.kkt import loss_reduction_gradient
 from nashgrid.baselines.edgeworth.pareto import brute_force, frontier, utility_border
-from nashgrid.baselines.edgeworth.sellers import sellers, sellers_of
+from nashgrid.baselines.edgeworth.sellers import last_reduction_mw, sellers, sellers_of
 from nashgrid.baselines.edgeworth.surface import surface
-from nashgrid.baselines.edgeworth.trades import improving_path, lens, lens_around, widest_lens
+from nashgrid.baselines.edgeworth.trades import improving_path, lens
 
 
 def test_utilities_are_the_largest_roots_of_the_surface():
@@ -126,6 +129,12 @@ def test_the_frontier_follows_the_edge_of_a_low_box():
     assert (frontier(box, u_m).u_i - u_i[np.argsort(u_m)]).min() > -1e-9
 
 
+def test_a_box_where_nobody_has_a_utility_has_no_frontier():
+    box = edgeworth_box(behind_taps(), 4.0, 1.5)
+    assert not brute_force(box, 21).u_i.size
+    assert np.isnan(frontier(box, [1.0, 2.0]).u_i).all()
+
+
 def test_the_utility_border_falls():
     border = utility_border(curve_behind_taps(), 15)
     assert (np.diff(border.u_m) > 0).all() and (np.diff(border.u_i) < 0).all()
@@ -145,7 +154,7 @@ def test_indifference_curves_hold_one_utility():
 @pytest.mark.parametrize("end", ["w", "z"])
 def test_trades_improve_both_until_their_curves_touch(end):
     box, curve = box_behind_taps(), curve_behind_taps()
-    around = lens_around(curve, 20, 0.8)
+    around = lens(box, 0.8 * curve.u_i[20], 0.8 * curve.u_m[20])
     start = getattr(around, end)
     np.testing.assert_allclose(box.utility_i(*start), 0.8 * curve.u_i[20], atol=1e-8)
     np.testing.assert_allclose(box.utility_m(*start), 0.8 * curve.u_m[20], atol=1e-8)
@@ -166,11 +175,9 @@ def test_ends_of_a_symmetric_lens_swap_the_gains():
     assert one.gain_i_mw == pytest.approx(other.gain_m_mw, abs=1e-5)
 
 
-def test_the_widest_lens_holds_the_whole_contract_curve():
-    curve = curve_behind_taps()
-    widest = widest_lens(curve)
-    assert (curve.u_i >= widest.u_i).all() and (curve.u_m >= widest.u_m).all()
-    assert widest.w[0] < curve.x_i[1] and widest.z[0] > curve.x_i[-2] - 0.3
+def test_a_lens_that_nothing_fills_is_refused():
+    with pytest.raises(ValueError, match="more than 3.5 MW and player m more than 3.5 MW"):
+        lens(box_behind_taps(), 3.5, 3.5)
 
 
 def test_the_operator_chooses_mode_and_point_for_a_loss_reduction():
@@ -198,6 +205,8 @@ def test_a_box_without_a_tangency_point_says_what_to_change():
 def test_boxes_that_cannot_be_are_refused():
     with pytest.raises(ValueError, match="3 players"):
         edgeworth_box(sellers_of(lambda x: x.sum(axis=1), ("a", "b", "c")), 4.0, 0.9)
+    with pytest.raises(ValueError, match="1 players \\(a\\): a box needs two"):
+        suggested_size(sellers_of(lambda x: x.sum(axis=1), ("a",)))
     with pytest.raises(ValueError, match="27 is a share|0.27 is 27 %|out of range"):
         edgeworth_box(behind_taps(), 4.0, 27.0)
     with pytest.raises(ValueError, match="less than the width"):
@@ -219,3 +228,27 @@ def test_a_balanced_network_has_a_box_of_any_two_of_its_microgrids():
     best = frontier(curve.box, curve.u_m)
     np.testing.assert_allclose(best.x_i, curve.x_i[np.argsort(curve.u_m)], atol=1e-4)
     np.testing.assert_allclose(curve.operated(1).loss_reduction, curve.y, atol=1e-5)
+
+
+def test_the_reach_covers_what_the_other_player_makes_room_for():
+    """On two branches of one feeder a player may sell more, at the same loss, while the other
+    sells too: the reach of one player alone would miss roots."""
+    game, scenario = market("case33bw")
+    players = sellers(game, scenario, {"i": "microgrid_2", "m": "microgrid_1"})
+    box = edgeworth_box(players, *suggested_size(players), points=41)
+    assert box.surface.reach_mw[0] > 1.05 * last_reduction_mw(players, 0)
+    x = np.linspace(0.0, box.w_mw, 101)
+    assert (players.loss_reduction(box.surface.reach_mw[0], x) < 0.0).all()
+    assert (players.loss_reduction(x, box.surface.reach_mw[1]) < 0.0).all()
+    curve = contract_curve(box, points=9)
+    assert len(curve.y) >= 5 and not dominated(curve, 101).any()
+
+
+def test_a_feeder_of_kilowatts_has_the_box_of_one_of_megawatts():
+    small = sellers_of(lambda x: quadratic(1000.0 * x))
+    assert last_reduction_mw(small, 0) == pytest.approx(A / B / 1000.0, rel=0.02)
+    box = edgeworth_box(small, 4.0 / 1000.0, 0.7)
+    levels = [0.32, 0.35]
+    found, large = contract_curve(box, levels), contract_curve(symmetric_box(), levels)
+    np.testing.assert_allclose(1000.0 * found.x_i, large.x_i, atol=1e-5)
+    np.testing.assert_allclose(1000.0 * found.u_m, large.u_m, atol=1e-5)

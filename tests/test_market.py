@@ -399,6 +399,7 @@ def test_every_problem_is_reported_at_once():
         ({"available_mw": ((1, 2), (3, 2), 1)}, "available_mw[1]"),
         ({"cost_eur_per_mwh": float("nan")}, "cost_eur_per_mwh"),
         ({"network": "taps", "physics": "pandapower"}, "unequal taps"),
+        ({"load_factor": 0.0}, "load_factor"),
     ],
 )
 def test_unusable_arguments_are_refused_with_their_name(arguments, expected):

@@ -189,13 +189,36 @@ def test_a_play_outside_the_limits_is_refused():
 
 def test_scores_say_how_many_plays_are_feasible_and_what_these_could_gain():
     game, _ = drawn("binding_hard")
-    found = nashgrid.score(policies.constant(0.2), game, scenarios=24).summary()
+    scored = nashgrid.score(policies.constant(0.2), game, scenarios=24)
+    found = scored.summary()
     kept = found["deterministic"]["feasible"]
     assert 0.0 < kept["share"] < 1.0
     assert kept["scenarios"] == round(24 * kept["share"])
     assert kept["percent"] < found["deterministic"]["percent"]["mean"]
+    assert f"{100.0 * kept['share']:.3g} % of plays feasible" in repr(scored)
     public = nashgrid.score(policies.constant(0.2), nashgrid.game("market-v0"), scenarios=4)
-    assert public.summary()["deterministic"]["feasible"] is None
+    assert public.summary()["deterministic"]["feasible"] is None and "feasible" not in repr(public)
+
+
+def test_unequal_shares_that_outweigh_energy_have_a_variational_equilibrium_too():
+    game = nashgrid.game("market-v0", "binding_hard", kappa_mw=(8.0, 2.0, 1.0))
+    scenario = game.draw(np.arange(16, dtype=np.uint64))
+    found = baselines.solve(game, scenario, "variational")
+    assert found.certificate.holds.all()
+    free = nashgrid.game("market-v0", "binding", kappa_mw=(8.0, 2.0, 1.0))
+    nash = baselines.solve(free, free.draw(scenario.seed), "nash")
+    idle = (found.details["limit_active"] == 0) & (nash.details["limit_active"] == 0)
+    assert idle.any()  # there both games have the same first-order conditions
+    np.testing.assert_allclose(found.profile[idle], nash.profile[idle], atol=1e-4)
+
+
+def test_the_log_selection_says_who_does_not_earn():
+    game = nashgrid.game("market-v0", "case33bw", limits="hard")
+    scenario = game.draw(np.array([5], dtype=np.uint64))
+    fair = baselines.solve(game, scenario, "variational")
+    assert fair.payoffs[0].argmin() == 1 and fair.payoffs[0, 1] < 0.0
+    with pytest.raises(ValueError, match="seed 5 microgrid_2 gets -4.3.* 'variational'"):
+        baselines.solve(game, scenario, "log")
 
 
 def test_limits_that_nothing_keeps_are_named():
@@ -235,6 +258,20 @@ def test_where_nothing_is_feasible_nothing_is_accepted():
     np.testing.assert_array_equal(step.metrics["accepted"], 0.0)
     np.testing.assert_array_equal(step.metrics["infeasible"], 1.0)
     np.testing.assert_allclose(step.rewards, 0.0, atol=1e-9)
+
+
+def test_a_request_that_no_power_flow_solves_is_scaled_like_any_other():
+    game = nashgrid.game("market-v0", "curtail", available_mw=40.0)
+    scenario = game.draw(np.arange(6, dtype=np.uint64))
+    asked = np.broadcast_to((10.0, 20.0, 40.0), (6, 3))
+    free = settled(game.instance, scenario, asked)
+    assert not free.solved.any()
+    done, less = (outcomes(game.instance, scenario, k * asked) for k in (1.0, 0.125))
+    feasible = (less["infeasible"] == 0) & (less["accepted"] > 0)
+    assert feasible.sum() >= 3
+    assert done.solved.all() and (done["failed"] == 0.0).all()
+    np.testing.assert_allclose(done.payoff[feasible], less.payoff[feasible], atol=0.02)
+    assert (done["accepted"][feasible] > 0).all()
 
 
 def test_asking_for_more_than_is_meant_pays_under_curtailment():

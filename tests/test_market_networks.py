@@ -136,11 +136,45 @@ def test_a_hopeless_scenario_is_flagged_and_pays_the_penalty():
         ({"buses": (22, 22)}, "bus 22 is given 2 times"),
         ({"buses": None}, "buses = None"),
         ({"connections": ("675",)}, "connections = .* IEEE 13"),
+        ({"ampacity_606_a": 300.0}, "ampacity_606_a = 300.* ratings of its own"),
     ],
 )
 def test_places_that_do_not_fit_the_net_are_named(arguments, message):
     with pytest.raises(InvalidArguments, match=message):
         market(frozen(False), **arguments)
+
+
+def test_a_net_without_resistance_has_no_loss_to_reduce():
+    net = town()
+    net.line["r_ohm_per_km"] = 0.0
+    net.trafo["vkr_percent"] = 0.0
+    net.trafo["pfe_kw"] = 0.0
+    with pytest.raises(InvalidArguments, match="no resistance"):
+        market(net)
+
+
+def test_a_file_is_read_again_once_it_is_written_to(tmp_path):
+    net, path = town(), tmp_path / "town.json"
+    pp.to_json(net, str(path))
+    before = market(path).draw(SEEDS).loss0_mw
+    net.load[["p_mw", "q_mvar"]] *= 0.5
+    pp.to_json(net, str(path))
+    after = market(str(path)).draw(SEEDS).loss0_mw
+    np.testing.assert_array_equal(after, market(net).draw(SEEDS).loss0_mw)
+    assert (after < 0.8 * before).all()
+
+
+def test_a_remembered_equilibrium_is_that_of_what_the_file_holds_now(tmp_path):
+    net, path = town(), str(tmp_path / "town.json")
+    pp.to_json(net, path)
+    game = market(path, available_mw=(6.0, 7.0))
+    wide = nashgrid.solve(game, game.draw(SEEDS))
+    net.line["max_i_ka"] = 0.05  # changes nothing but the ratings: the scenarios stay the same
+    pp.to_json(net, path)
+    game = market(path, available_mw=(6.0, 7.0))
+    narrow = nashgrid.solve(game, game.draw(SEEDS))
+    less = narrow.profile.sum(axis=(1, 2, 3)) < wide.profile.sum(axis=(1, 2, 3)) - 1.0
+    assert less.sum() >= 4
 
 
 def shown(figure):

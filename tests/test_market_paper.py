@@ -3,7 +3,9 @@
 import csv
 import importlib.util
 import json
+import os
 import re
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from nashgrid.evaluation import market_variants as variants
 from nashgrid.market_report import FIGURES, html_page, markdown
 from nashgrid.paper_page import Heading, Items, Table, Text, html, letter
 from nashgrid.paper_page import markdown as page
+from nashgrid.paper_report import Reasons
 from nashgrid.reproducing import reproduce
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -233,6 +236,17 @@ def test_files_hold_every_published_number_with_a_verdict(made):
         assert drawn.startswith("<svg") and len(drawn) > 30_000
 
 
+def test_statements_are_counted_on_the_curves(made):
+    said = {s["statement"]: s for s in made[1]["statements"] if s["family"] == "physics"}
+    curves = [c for own in physics.operating_curves("R", 21) for c in own]
+    inside = sum(0.0 < c.minimum_mw < c.own_mw[-1] for c in curves)
+    falls = said["the loss over the own injection falls, then rises"]
+    assert (falls["held"], falls["of"]) == (inside, len(curves)) == (10, 11)
+    assert said["operating curves are concave in loss reduction"]["verdict"] == "holds"
+    priced = said["the equilibrium of the priced game is Pareto efficient"]
+    assert priced["verdict"] == "fails" and not priced["claimed"]
+
+
 def test_html_report_asks_for_nothing(made):
     text = (made[0] / "report.html").read_text()
     assert text.count("<svg") == len(FIGURES)
@@ -254,6 +268,12 @@ def test_pages_of_parts_say_the_same():
     assert "<b>b</b>" in shown and "<code>c&lt;d&gt;</code>" in shown and shown.count("long") == 1
     assert '<span class="bad">differs (a)</span>' in shown and "<b>3</b>things" in shown
     assert [letter(k) for k in (0, 25, 26, 52)] == ["a", "z", "aa", "ba"]
+    reasons = Reasons()
+    marks = [reasons.mark({"verdict": "differs", "reason": str(k)}) for k in range(27)]
+    assert marks[-1] == "differs (aa)" and reasons.lines()[-1] == "(aa) 26"
+    assert '<span class="bad">differs (aa)</span>' in html(
+        [Heading("Title", 1), Table(["verdict"], [[marks[-1]]])], {}, {}
+    )
 
 
 def test_the_page_in_the_docs_is_the_report_of_the_committed_numbers():
@@ -296,3 +316,18 @@ def test_the_browser_check_knows_what_a_page_may_ask_for(tmp_path):
         "asked for ws://x.org",
         "exception: Error: x",
     ]
+    browser = module.Browser.__new__(module.Browser)
+    browser.rest, (browser.into, talk) = b"", os.pipe()
+    os.write(talk, b'{"id": 1}\0{"id": 2}\0')
+    later = time.monotonic() + 60.0
+    assert [browser.receive(later), browser.waiting(later)] == [{"id": 1}, {"id": 2}]
+    os.write(talk, b'{"id": 3}\0')
+    assert browser.waiting(time.monotonic()) is None  # however much a page still has to say
+    with pytest.raises(TimeoutError):
+        browser.receive(time.monotonic())
+    os.close(talk)
+    browser.rest = b""
+    with pytest.raises(ConnectionError):
+        while True:
+            browser.receive(later)
+    os.close(browser.into)

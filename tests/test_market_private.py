@@ -102,6 +102,13 @@ def test_equilibrium_gains_next_to_nothing_before_and_more_after_types_are_known
     assert (equilibrium.gap >= 0).all() and (equilibrium.gap_bound >= equilibrium.gap).all()
 
 
+def test_teams_with_much_power_are_as_close_to_equilibrium():
+    game = nashgrid.game("market-v0", "binding_private", association=True)
+    scenario = game.draw(seeds(8))
+    gap = baselines.policy_gap(game, scenario, baselines.reference_policy(game), True)
+    assert gap.details["interim_gain"].mean() < 5e-4 * gap.value.sum(axis=1).mean()
+
+
 def test_gap_of_noise_is_larger_than_without_it():
     game = nashgrid.game("market-v0", "binding_private")
     found = nashgrid.score(policies.random(), game, scenarios=6, samples=2, deterministic=False)

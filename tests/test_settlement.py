@@ -10,7 +10,7 @@ import nashgrid
 from nashgrid.envs.core.contract import take
 from nashgrid.envs.physics import FeederModel
 from nashgrid.evaluation import settlement as module
-from nashgrid.evaluation.settlement import COLUMNS, FAILED, REFUSED, SETTLED, settlement
+from nashgrid.evaluation.settlement import COLUMNS, FAILED, REFUSED, SETTLED, UNCHECKED, settlement
 
 COPIES = 6
 
@@ -125,18 +125,48 @@ def test_a_step_without_money_says_why():
     assert found.status[3] == SETTLED and found.cents[3].any()
 
 
+@pytest.mark.parametrize(
+    "preset, load_factor, available_mw",
+    [("flat", (1.8, 2.1), (1.0, 9.0)), ("case33bw", (3.0, 5.0), (5.0, 30.0))],
+)
+def test_a_step_that_the_second_engine_cannot_solve_leaves_the_others_settled(
+    preset, load_factor, available_mw
+):
+    """Close to the most that a network can carry, an engine of another kind may not get there."""
+    copies = 240
+    game = nashgrid.game("market-v0", preset, load_factor=load_factor, available_mw=available_mw)
+    scenario = game.draw(np.arange(copies, dtype=np.uint64))
+    actions = np.sin(1.7 * np.arange(3 * copies)).reshape(copies, 3, 1)
+    found = settlement(game, scenario, actions)
+    assert set(found.status) == {SETTLED, FAILED, UNCHECKED}
+    unchecked = np.array(found.status) == UNCHECKED
+    assert (
+        unchecked.sum() < 10
+        and not game.step(
+            take(scenario, unchecked), game.initial(take(scenario, unchecked)), actions[unchecked]
+        )
+        .metrics["failed"]
+        .any()
+    )
+    for numbers in (found.sold_mwh, found.bought_mwh, found.cents, found.imbalance_mwh):
+        assert not numbers[unchecked].any()
+    assert np.abs(found.imbalance_mwh).max() < 1e-5
+
+
 def test_what_cannot_be_settled_is_refused(monkeypatch):
     game, scenario, actions, _ = played("flat")
     with pytest.raises(ValueError, match="length of the step"):
         settlement(game, scenario, actions, hours=0.0)
     slow = nashgrid.game("market-v0", physics="pandapower")
+    with pytest.raises(ValueError, match=r"shape \(6, 3\): give actions f64\[6, 3, 1\]"):
+        settlement(game, scenario, game.quantity(scenario, actions)[..., 0])
     with pytest.raises(ValueError, match="averages the phases"):
         settlement(slow, scenario, actions)
     wrong = module._measured
 
     def off(*given):
-        consumed, imported = wrong(*given)
-        return consumed + 1e-3, imported
+        consumed, imported, converged = wrong(*given)
+        return consumed + 1e-3, imported, converged
 
     monkeypatch.setattr(module, "_measured", off)
     with pytest.raises(RuntimeError, match="does not balance"):

@@ -57,6 +57,7 @@ class LearnedResponse:
 
     policy   : plays every seat, the deviation in ``seat``
     selected : mean gain on the scenarios that it was chosen on; 0: the policy itself was kept
+    unsure   : two standard errors of the best candidate's gain there, kept or not
     step     : of the line search, 0 where the policy itself was kept
     seed     : of the learner it comes from, None where the policy itself was kept
     learned  : mean gains there of all candidates, (learner's seed, step) -> gain
@@ -66,6 +67,7 @@ class LearnedResponse:
     seat: int
     policy: Policy
     selected: float
+    unsure: float
     step: float
     seed: int | None
     learned: dict[tuple[int, float], float]
@@ -133,19 +135,23 @@ def learned_response(
         actors = {seed: _learn(game, policy, index, given, seed) for seed in seeds}
         scenario = _selection(game, seeds[0])
         before = episode_payoffs(game, scenario, policy)[:, index]
-        learned = {
-            (seed, step): _mean_gain(game, scenario, Deviation(policy, index, actor, step), before)
+        found = {
+            (seed, step): _known_gains(
+                game, scenario, Deviation(policy, index, actor, step), before
+            )
             for seed, actor in actors.items()
             for step in STEPS
         }
+    learned = {k: float(v.mean()) if v.size else float("-inf") for k, v in found.items()}
     best = max(learned, key=lambda candidate: learned[candidate])
+    unsure = 2.0 * float(found[best].std()) / max(found[best].size, 1) ** 0.5
     rounds = given.rounds_per_update
     plays = len(seeds) * -(-given.plays * game.horizon // rounds) * rounds // game.horizon
     if not learned[best] > 0.0:  # the policy itself is a candidate too, and gains nothing
-        return LearnedResponse(index, policy, 0.0, 0.0, None, learned, plays)
+        return LearnedResponse(index, policy, 0.0, unsure, 0.0, None, learned, plays)
     seed, step = best
     deviation = Deviation(policy, index, actors[seed], step)
-    return LearnedResponse(index, deviation, learned[best], step, seed, learned, plays)
+    return LearnedResponse(index, deviation, learned[best], unsure, step, seed, learned, plays)
 
 
 def episode_payoffs(game: Game, scenario: Any, policy: Policy) -> FloatArray:
@@ -197,7 +203,5 @@ def gains(game: Game, scenario: Any, policy: Policy, seat: int, before: FloatArr
     return np.where(np.isfinite(after), after - before, lost)
 
 
-def _mean_gain(game: Game, scenario: Any, policy: Deviation, before: FloatArray) -> float:
-    known = np.isfinite(before)
-    found = gains(game, scenario, policy, policy.seat, before)[known]
-    return float(found.mean()) if found.size else float("-inf")
+def _known_gains(game: Game, scenario: Any, policy: Deviation, before: FloatArray) -> FloatArray:
+    return gains(game, scenario, policy, policy.seat, before)[np.isfinite(before)]

@@ -23,6 +23,9 @@ from nashgrid.baselines.edgeworth.surface import Surface, on_grid, surface
 from nashgrid.envs.core.contract import FloatArray
 from nashgrid.envs.core.errors import Problems, unknown
 
+EDGE = 61  # injections of the other player at which the end of the reach is tried
+GROWTH, GROWTHS = 1.15, 24  # of the reach, until the loss is no longer reduced there
+
 
 @dataclass(frozen=True, eq=False)
 class Box:
@@ -77,8 +80,7 @@ def edgeworth_box(
     reach ends before the loss reduction does.
     """
     found = Problems("Edgeworth box")
-    if sellers.n_players != 2:
-        found.add(f"{sellers.n_players} players ({', '.join(sellers.names)}): a box needs two")
+    _two(found, sellers)
     found.number("w_mw", w_mw, 0.0, open_low=True)
     if found.number("h", h, 0.0, 2.0, open_low=True) and h >= 1.9:
         found.add(f"h = {h} is a share (0.27 is 27 %); two axes have less than 2 together")
@@ -106,6 +108,9 @@ def suggested_size(sellers: Sellers, points: int = 41) -> tuple[float, float]:
     both players together then ask for more than the feeder gives, as they must in a box. It is a
     rule of thumb; the paper does not say how it chose its own.
     """
+    found = Problems("Edgeworth box")
+    _two(found, sellers)
+    found.raise_if_any()
     ends = [last_reduction_mw(sellers, player) for player in range(2)]
     x_i, x_m = (np.linspace(0.0, end, points) for end in ends)
     y = on_grid(sellers.loss_reduction, x_i, x_m)
@@ -137,9 +142,23 @@ def indifference_curve(
     return x_i[kept], y_i[kept]
 
 
+def _two(found: Problems, sellers: Sellers) -> None:
+    if sellers.n_players != 2:
+        found.add(f"{sellers.n_players} players ({', '.join(sellers.names)}): a box needs two")
+
+
 def _reach(sellers: Sellers, w_mw: float) -> tuple[float, float]:
-    first, second = (1.05 * last_reduction_mw(sellers, player) for player in range(2))
-    return max(first, 1.02 * w_mw), max(second, 1.02 * w_mw)
+    """Injections beyond which the loss is not reduced whatever the other player has of the width.
+    On another branch of the network its injection may make room for more than one alone can."""
+    across = np.linspace(0.0, w_mw, EDGE)
+    reach = [max(1.05 * last_reduction_mw(sellers, g), 1.02 * w_mw) for g in range(2)]
+    for g in range(2):
+        for _ in range(GROWTHS):
+            pair = (reach[0], across) if g == 0 else (across, reach[1])
+            if not (sellers.loss_reduction(*pair) >= 0.0).any():  # nan: the power flow failed
+                break
+            reach[g] *= GROWTH
+    return reach[0], reach[1]
 
 
 def _pair(reach: Any) -> str:

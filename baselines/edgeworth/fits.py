@@ -129,8 +129,7 @@ class Tangency:
 
     x, y      : f64[K], of axis i, normalised
     u_i, u_m  : f64[K], printed utilities
-    dominated : bool[K], a neighbour on the common tangent, or a point of a grid, is strictly better
-                for both
+    dominated : bool[K], a neighbour on the common tangent is strictly better for both
     """
 
     x: FloatArray

@@ -42,6 +42,7 @@ from nashgrid.envs.core.errors import Problems
 LIMITS = ("loss reduction", "voltage", "ampacity")
 STEP_MW = 2e-3  # of differences of fourth order
 CURVATURE_STEP_MW = 1e-2
+FLAT = 1e-9  # smallest curvature that a step of Newton's method is divided by, 1/MW^2
 ACTIVE = 1e-6  # largest slack of a limit that may have a multiplier
 SAMPLES = 512
 STARTS = 3
@@ -52,13 +53,14 @@ ITERATIONS = 60
 class KKT:
     """A point with its multipliers.
 
+    concept        : "priced", "variational" or "log"
     x_mw           : f64[n]
     loss_reduction : there, a share
     limits         : names of the J limits that are active
     multipliers    : f64[n, J], of each player; MW per unit of the limit (share, pu)
     lower, upper   : f64[n], multipliers of x_g >= 0 and x_g <= upper_mw
     residual       : largest violation of stationarity, of a limit, or of a bound
-    converged      : whether the residual is small
+    converged      : residual <= tolerance
     """
 
     concept: str
@@ -82,15 +84,19 @@ def priced_equilibrium(
     """Conditions (1) by Newton's method with an active set.
 
     kappa_mw : worth of 100 % loss reduction to each player, MW, a number or f64[n]
-    upper_mw : P_g, a number or f64[n]; start_mw: f64[n], by default a third of the injection that
-               ends the loss reduction, shared out
+    upper_mw : P_g, a number or f64[n]
+    start_mw : f64[n]; by default two thirds of the injection that ends the loss reduction, or half
+               of P_g, shared out
 
     The result is a Nash equilibrium where LR is concave; look at ``converged``.
     """
     n = sellers.n_players
     kappa, upper = _positive("kappa_mw", kappa_mw, n), _positive("upper_mw", upper_mw, n)
     if start_mw is None:
-        start_mw = [last_reduction_mw(sellers, g) / (1.5 * n) for g in range(n)]
+        start_mw = [
+            u / (2 * n) if np.isfinite(u) else last_reduction_mw(sellers, g) / (1.5 * n)
+            for g, u in enumerate(upper)
+        ]
     x = np.clip(np.array(start_mw, dtype=np.float64), 0.0, upper)
     force = 1.0 + kappa * loss_reduction_gradient(sellers, x)
     for _ in range(ITERATIONS):
@@ -99,9 +105,10 @@ def priced_equilibrium(
         left = np.abs(force[free]).max(initial=0.0)
         if left < 1e-10:
             break
-        jacobian = (kappa[:, None] * _hessian(sellers, x))[np.ix_(free, free)]
+        curvature, axes = np.linalg.eigh(_hessian(sellers, x)[np.ix_(free, free)])
+        uphill = (axes * (force / kappa)[free, None]).sum(axis=0) / np.maximum(abs(curvature), FLAT)
         step = np.zeros(n)
-        step[free] = np.linalg.solve(jacobian, -force[free])
+        step[free] = (axes * uphill).sum(axis=1)
         for halving in 0.5 ** np.arange(12):
             after = np.clip(x + halving * step, 0.0, upper)
             force_after = 1.0 + kappa * loss_reduction_gradient(sellers, after)
@@ -131,8 +138,7 @@ def shared_constraint_equilibrium(
 
     Raises ValueError where no injection keeps the limits, with what the closest one breaks.
     """
-    from scipy.optimize import minimize
-
+    limits = (limits,) if isinstance(limits, str) else tuple(limits)
     found = Problems("shared constraints")
     found.one_of("selection", selection, ("variational", "log"))
     for limit in limits:
@@ -151,14 +157,29 @@ def shared_constraint_equilibrium(
     def slopes(x: FloatArray) -> FloatArray:
         return gradient(lambda z: _slack(sellers, z, limits, loss_reduction_min), x)
 
+    starts = _samples(sellers, limits, loss_reduction_min, upper)[:STARTS]
+    best = _largest(selection, starts, slack, slopes, upper)
+    if best is None:
+        closest = _closest(starts[0], slack, slopes, upper)
+        best = _largest(selection, closest[None], slack, slopes, upper)
+        if best is None:
+            raise ValueError(_nothing_feasible(sellers, closest, limits, loss_reduction_min))
+    return _certified(best, slack(best), slopes(best), names, selection, upper, sellers)
+
+
+def _largest(
+    selection: str, starts: FloatArray, slack: Any, slopes: Any, upper: FloatArray
+) -> FloatArray | None:
+    """The best f64[n] that SLSQP finds from f64[K, n]; None where none keeps the limits."""
+    from scipy.optimize import minimize
+
     log = selection == "log"
-    best: FloatArray | None = None
-    samples = _samples(sellers, limits, loss_reduction_min, upper)
-    for start in samples[:STARTS]:
+    best, most = None, -np.inf
+    for start in starts:
         done = minimize(
             (lambda x: -np.log(np.maximum(x, 1e-9)).sum()) if log else (lambda x: -x.sum()),
             start,
-            jac=(lambda x: -1.0 / np.maximum(x, 1e-9)) if log else (lambda x: -np.ones(n)),
+            jac=(lambda x: -1.0 / np.maximum(x, 1e-9)) if log else (lambda x: -np.ones(len(x))),
             method="SLSQP",
             bounds=[(1e-6 if log else 0.0, u if np.isfinite(u) else None) for u in upper],
             constraints=[{"type": "ineq", "fun": slack, "jac": slopes}],
@@ -167,11 +188,33 @@ def shared_constraint_equilibrium(
         x = np.clip(done.x, 0.0, upper)
         if np.isfinite(done.fun) and slack(x).min(initial=0.0) >= -1e-7:
             worth = np.log(x).sum() if log else x.sum()
-            if best is None or worth > (np.log(best).sum() if log else best.sum()) + 1e-9:
-                best = x
-    if best is None:
-        raise ValueError(_nothing_feasible(sellers, samples[0], limits, loss_reduction_min))
-    return _certified(best, slack(best), slopes(best), names, selection, upper, sellers)
+            if worth > most + 1e-9:
+                best, most = x, worth
+    return best
+
+
+def _closest(start: FloatArray, slack: Any, slopes: Any, upper: FloatArray) -> FloatArray:
+    """f64[n]: where SLSQP ends that looks for the smallest of the largest violations."""
+    from scipy.optimize import minimize
+
+    last = -np.ones((len(slack(start)), 1))  # of (x, t): the slacks less t
+    done = minimize(
+        lambda z: -z[-1],
+        np.append(start, slack(start).min()),
+        jac=lambda z: np.append(np.zeros(len(start)), -1.0),
+        method="SLSQP",
+        bounds=[*((0.0, u if np.isfinite(u) else None) for u in upper), (None, None)],
+        constraints=[
+            {
+                "type": "ineq",
+                "fun": lambda z: slack(z[:-1]) - z[-1],
+                "jac": lambda z: np.hstack([slopes(z[:-1]), last]),
+            }
+        ],
+        options={"ftol": 1e-10, "maxiter": 200},
+    )
+    x = np.clip(done.x[:-1], 0.0, upper)
+    return x if slack(x).min() > slack(start).min() else start
 
 
 def gradient(f: Any, x: FloatArray) -> FloatArray:
@@ -259,7 +302,7 @@ def _nothing_feasible(
     point = ", ".join(f"{x:.3f}" for x in closest)
     return (
         f"no injection keeps the limits ({', '.join(limits)}; loss reduction >= "
-        f"{loss_reduction_min:g}). The closest of {SAMPLES} tried, ({point}) MW: "
+        f"{loss_reduction_min:g}). The closest found, ({point}) MW: "
         f"{why or 'within the limits, but no maximum was found from there'}"
     )
 

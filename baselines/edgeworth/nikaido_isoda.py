@@ -39,11 +39,15 @@ def best_replies(
     """V(x) of (1), MW, and Z(x) f64[n]: each player's best injection while the others stay.
 
     kappa_mw, upper_mw : a number or f64[n]; replies are looked for on [0, upper_mw]
+    x_mw               : f64[n] in [0, upper_mw]
     """
     from scipy.optimize.elementwise import find_minimum
 
     n = sellers.n_players
     kappa, upper = (np.broadcast_to(np.asarray(v, np.float64), n) for v in (kappa_mw, upper_mw))
+
+    if not (np.isfinite(upper) & (upper > 0.0)).all():
+        raise ValueError(f"upper_mw = {upper_mw}: give MW > 0, where the search for replies ends")
 
     def payoff(player: Any, own: FloatArray) -> FloatArray:
         player = np.asarray(player, dtype=np.int64)

@@ -79,8 +79,8 @@ def brute_force(box: Box, points: int = 201) -> Frontier:
     order = np.lexsort((-u_m[a, b], -u_i[a, b]))  # best for i first
     a, b = a[order], b[order]
     most = np.maximum.accumulate(u_m[a, b])
-    kept = np.concatenate([[True], u_m[a, b][1:] > most[:-1]])
-    a, b = a[kept][::1], b[kept][::1]
+    kept = np.diff(most, prepend=-np.inf) > 0.0
+    a, b = a[kept], b[kept]
     return Frontier(x[a], y[b], u_i[a, b], u_m[a, b])
 
 

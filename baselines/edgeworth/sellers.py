@@ -18,7 +18,7 @@ from nashgrid.envs.market.payoffs import settled
 
 TOLERANCE_PU = 1e-10  # of the power flow: the loss is then good to rounding
 SEARCH = 97  # injections along an axis where the loss reduction's last zero is looked for
-DOUBLINGS = 12  # of how far that axis goes, from 1 MW
+SHORT_MW, DOUBLINGS = 2.0**-12, 24  # the shortest axis of that search, and how many are tried
 Team = str | Mapping[str, float]  # an agent, or agents with their shares of the team's injection
 
 
@@ -115,6 +115,8 @@ def sellers(
 
     def reduction(x_mw: FloatArray) -> FloatArray:
         x = injections(x_mw)
+        if not len(x):
+            return np.empty(0)
         done = settled(instance, scenario, x, each=max(len(x), 1), tolerance_pu=tolerance_pu)
         return np.where(done.solved, done["loss_reduction"], np.nan)
 
@@ -172,23 +174,29 @@ def sellers_of(
 
 def last_reduction_mw(sellers: Sellers, player: int) -> float:
     """The injection of one player alone beyond which the loss is no longer reduced, MW, rounded up
-    by at most 2 %. ValueError where there is none as far as the power flow solves."""
-    far = 1.0
-    for _ in range(DOUBLINGS):
-        own = np.linspace(0.0, far, SEARCH)
-        x = np.zeros((SEARCH, sellers.n_players))
+    by at most 2.1 %. ValueError where there is none as far as the power flow solves."""
+
+    def alone(own: FloatArray) -> FloatArray:
+        x = np.zeros((len(own), sellers.n_players))
         x[:, player] = own
-        y = sellers.reduction(x)
-        solved = np.flatnonzero(np.isfinite(y))
-        reduced = np.flatnonzero(y >= 0.0)
+        return sellers.reduction(x)
+
+    ends: FloatArray = SHORT_MW * 2.0 ** np.arange(DOUBLINGS, dtype=np.float64)
+    at_end = alone(ends)
+    known = 0.0
+    for far in ends[~(at_end >= 0.0)]:  # beyond every other the loss is still reduced
+        own = np.linspace(0.0, far, SEARCH)
+        y = alone(own)
+        solved, reduced = np.flatnonzero(np.isfinite(y)), np.flatnonzero(y >= 0.0)
         if reduced.size and reduced[-1] >= SEARCH // 4 and reduced[-1] < solved[-1]:
             return float(own[reduced[-1] + 1])
-        far *= 2.0
-    side = "still reduces the loss" if reduced.size > 1 else "never reduces the loss"
+        known = max(known, own[solved[-1]] if solved.size else 0.0)
+    known = max(known, ends[np.isfinite(at_end)].max(initial=0.0))
+    side = "still reduces the loss" if (at_end >= 0.0).any() else "never reduces the loss"
     raise ValueError(
         f"{sellers.names[player]!r} alone {side} as far as the power flow solves, up to "
-        f"{own[solved[-1]] if solved.size else 0.0:.4g} MW: the injections have no natural end. "
-        "Give reach_mw (a box) or upper_mw (an equilibrium), or other players"
+        f"{known:.4g} MW: the injections have no natural end. Give reach_mw (a box) or upper_mw "
+        "(an equilibrium), or other players"
     )
 
 
@@ -200,6 +208,9 @@ def _matrix(game: Market, players: Mapping[str, Team]) -> FloatArray:
     if not players:
         found.add("nobody is named; give name -> agent, or name -> {agent: share}")
     for row, (name, team) in enumerate(players.items()):
+        if not isinstance(team, (str, Mapping)):
+            found.add(f"player {name!r} is {team!r}: give an agent, or {{agent: share}} with sum 1")
+            continue
         shares = {team: 1.0} if isinstance(team, str) else dict(team)
         good = bool(shares)
         if not shares:

@@ -13,10 +13,8 @@ from typing import Any
 import numpy as np
 
 from nashgrid.baselines.edgeworth.box import Box
-from nashgrid.baselines.edgeworth.contract import ContractCurve
 from nashgrid.envs.core.contract import FloatArray
 
-PRINTED_RATIO = 0.88  # gain of the associated axis over that of the other, less one
 SCAN = 401
 STEP = 0.01  # of the box, per trade
 SMALLEST = 1e-8
@@ -64,20 +62,11 @@ class TradePath:
         return self.gain_i_mw / self.gain_m_mw - 1.0
 
 
-def widest_lens(curve: ContractCurve) -> Lens:
-    """The lens that holds the whole contract curve."""
-    return lens(curve.box, float(curve.u_i.min()), float(curve.u_m.min()))
-
-
-def lens_around(curve: ContractCurve, k: int, share: float) -> Lens:
-    """The lens of ``share`` (of 1) of both utilities at point k of the contract curve."""
-    if not 0.0 < share < 1.0:
-        raise ValueError(f"share = {share}: give a share of the utilities in (0, 1)")
-    return lens(curve.box, share * float(curve.u_i[k]), share * float(curve.u_m[k]))
-
-
 def lens(box: Box, u_i: float, u_m: float) -> Lens:
     """The lens between the indifference curves of u_i and u_m, MW.
+
+    At its ends the utilities are u_i and u_m where the loss reduction falls in both injections, as
+    it does near the contract curve; far from it a curve may be on the branch where it still rises.
 
     Raises ValueError where nothing in the box gives more to both.
     """

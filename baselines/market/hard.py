@@ -30,7 +30,7 @@ from nashgrid.baselines.box_newton import Function, derivatives, maximise_box
 from nashgrid.baselines.market import plays
 from nashgrid.baselines.market.charge import nash_certificate, rise_of, welfare_certificate
 from nashgrid.baselines.market.plays import EXACT_PU
-from nashgrid.baselines.market.responses import best_response_to, margin
+from nashgrid.baselines.market.responses import best_response_to
 from nashgrid.baselines.profiles import each_round
 from nashgrid.baselines.reference import Certificate, Reference
 from nashgrid.envs.core.contract import FloatArray, take
@@ -42,7 +42,8 @@ STEEPNESS = (4e5, 2e4, 2e4)  # rho of voltages, ratings, loss reduction, at a pa
 AT_SCALE = 200.0  # EUR/h
 STEEPER = 1.5  # every round, up to
 STEEPEST = 30.0  # times
-ROUNDS = 40
+ROUNDS = 50
+DAMPED = 20  # and from this round on it goes half the way: points may turn around their goal
 KEPT = 2e-9  # by which a limit may be missed at the end
 STILL_MW = 1e-8  # a round that moves less is the last
 MISSED = 1e-6  # from here on a scenario counts as one without a feasible play
@@ -70,9 +71,11 @@ def solve(game: Market, scenario: Conditions, solver: str) -> Reference:
 
     Details, f64[B]: multiplier (the largest), binding (number of that limit in ``limit_names``; -1
     if none binds), missed (largest violation), limit_active; gap_bound_eur_per_h f64[B, N] of the
-    equilibria. Where no feasible play was found the numbers are NaN and the certificate's gap inf.
+    equilibria. Where no feasible play was found, or "log" met a payoff that is not positive, the
+    numbers are NaN and the certificate's gap inf.
 
-    Raises ValueError if that is so in every copy: the message names the limit and by how much.
+    Raises ValueError if that is so in every copy: the message names the limit and by how much, or
+    the payoff.
     """
     started = perf_counter()
     if solver == "welfare":
@@ -130,8 +133,19 @@ def _selection(game: Market, scenario: Conditions, solver: str) -> Selected:
     def by_payoff(end: Outcome, rows: Rows) -> tuple[FloatArray, bool]:
         return 1.0 / np.where(end.payoff > 0.0, end.payoff, np.nan), True
 
-    start = equilibria(game, scenario, np.ones(game.n_agents)).x_mw
-    return _weighted(game, scenario, by_payoff, start)
+    fair = equilibria(game, scenario, np.ones(game.n_agents))
+    end = settled(game.instance, scenario, fair.x_mw, tolerance_pu=EXACT_PU)
+    feasible = end.solved & (fair.missed <= MISSED)
+    if feasible.any() and not (end.payoff[feasible] > 0.0).all(axis=1).any():
+        b = int(np.flatnonzero(feasible)[0])
+        g = int(np.argmin(end.payoff[b]))
+        raise ValueError(
+            f"{game.id}: solver = 'log' weighs agents by 1 / payoff, and in no scenario do all "
+            f"earn at the variational equilibrium: with seed {int(scenario.seed[b])} "
+            f"{game.agents[g]} gets {end.payoff[b, g]:.4g} {game.payoff_unit}. "
+            "Give solver = 'variational'"
+        )
+    return _weighted(game, scenario, by_payoff, fair.x_mw)
 
 
 def _weighted(
@@ -208,9 +222,10 @@ def maximum(
         some = take(scenario, active)
         f = _lagrangian(game, some, now, active, multiplier[active], rho)
         found = maximise_box(f, low[active], high[active], x[active], tolerance=1e-9)
-        c = _limits(game, some, found.x)
+        new = found.x if freeze is None or k < DAMPED else 0.5 * (x[active] + found.x)
+        c = _limits(game, some, new)
         moved = np.abs(found.x - x[active]).max(axis=1)
-        x[active] = found.x
+        x[active] = new
         before = multiplier[active]
         multiplier[active] = np.maximum(before + rho * c, 0.0)
         missed[active] = c.max(axis=1)
@@ -344,11 +359,11 @@ def _why_infeasible(game: Market, scenario: Conditions, found: Selected) -> str:
     if not np.isfinite(worst[b]):
         return f"{game.id}: no scenario has a power flow that converges within the limits"
     j = int(np.argmax(c[b]))
-    play = settled(game.instance, take(scenario, np.array([b])), x[b : b + 1])
+    ratings = "ampacity_606_a" if game.buses is None else "the ratings of the net"
     return (
         f"{game.id}: no play keeps the limits in any of the {len(x)} scenarios. In that which "
         f"comes nearest, seed {int(scenario.seed[b])}, '{limit_names(game)[j]}' is missed by "
-        f"{c[b, j]:.4g} (margin {float(margin(game, play)[0]):.4g}) at injections of "
-        f"{np.round(x[b], 4).tolist()} MW. Widen v_limits_pu, ampacity_606_a or "
+        f"{c[b, j]:.4g} at injections of "
+        f"{np.round(x[b], 4).tolist()} MW. Widen v_limits_pu, {ratings} or "
         "loss_reduction_min, or draw other loads and source voltages."
     )

@@ -40,9 +40,9 @@ from nashgrid.envs.market.payoffs import settled
 
 SOLVERS = ("bayes-nash", "welfare")
 TYPES = 48  # draws that stand for the distribution of the others' types
-STAGES = ((13, 1e-2, 20), (49, 1e-4, 30))
+STAGES = ((13, 1e-2, 20), (97, 1e-4, 30))
 """points of the table of the expected pool; MW by which replies may still move; rounds at most"""
-SLOPES = 385  # points of its derivative's table
+SLOPES = 769  # points of its derivative's table
 STILL_MW = STAGES[-1][1]
 HALVINGS = 45
 SEARCHED = 32  # samples of the others in which a deviation is looked for,
@@ -50,8 +50,8 @@ HELD = 32  # and further ones in which it is measured
 POPULATION = stream("market.types")
 OTHERS = stream("market.others")
 LABEL = (
-    "estimate over sampled types: deviations found on some and measured on others; the bound is "
-    "the best on the first, above the true one in expectation"
+    "estimate over sampled types: deviations found on some and measured on others, losses cut at "
+    "0; the bound is the best on the first, above the true one in expectation"
 )
 
 
@@ -105,11 +105,13 @@ def policy_gap(
     """Interim gap of a deterministic policy, and the ex-post gap among the details.
 
     value, achieved : f64[B, N], expected over ``HELD`` draws of the others' types; the deviation
-                      was chosen on ``SEARCHED`` other draws. achieved is at least value
+                      was chosen on ``SEARCHED`` other draws. achieved is at least value: where
+                      next to nothing is left to gain this cut lifts the gap by chance alone
     bound           : expected payoff of the best deviation on the draws it was chosen on, relative
                       to value
-    details, f64[B] : interim_gain (sum over the seats, may be negative by chance) and its standard
-                      error interim_gain_se; ex_post_nash_conv and its bound (not if ``quick``)
+    details, f64[B] : interim_gain (sum over the seats without that cut: below the true gap in
+                      expectation) and its standard error interim_gain_se; ex_post_nash_conv and its
+                      bound (not if ``quick``)
     """
     many = SEARCHED + HELD
     own = _injections(game, scenario, policy)

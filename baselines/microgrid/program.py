@@ -18,7 +18,7 @@ is at most the value of (1): the bound of every certificate, computed from y alo
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -282,7 +282,7 @@ def as_plan(microgrid: HybridMicrogrid, export_mw: Any) -> FloatArray:
     """f64[T] from None, one number per period, or {period: MW}; NaN where nothing is given."""
     t = microgrid.periods
     plan = np.full(t, np.nan)
-    if isinstance(export_mw, dict):
+    if isinstance(export_mw, Mapping):
         for period, mw in export_mw.items():
             plan[checked_period(microgrid, period)] = mw
     elif export_mw is not None:

@@ -14,6 +14,7 @@ from nashgrid.envs.core.contract import BoolArray, FloatArray, SeedArray
 from nashgrid.envs.core.random import stream, uniform
 from nashgrid.envs.flexibility.arguments import price_ranges, types_of
 from nashgrid.envs.flexibility.players import TABLE_1
+from nashgrid.envs.networks.low_voltage import file_version
 
 if TYPE_CHECKING:
     from nashgrid.envs.flexibility.dynamics import Flexibility
@@ -237,9 +238,16 @@ def _delivered(game: Flexibility, volume: FloatArray) -> tuple[FloatArray, ...]:
     return tuple(out)
 
 
-@lru_cache(maxsize=8)
 def seats_on(network: str, players: int) -> tuple[Any, NDArray[np.int64]]:
     """The compiled network and the load on which each player sits; ValueError without room."""
+    return _seats_on(network, players, file_version(network))
+
+
+@lru_cache(maxsize=8)
+def _seats_on(
+    network: str, players: int, version: tuple[int, int] | None
+) -> tuple[Any, NDArray[np.int64]]:
+    """version: tells what a file holds now from what it held before"""
     from nashgrid.envs.flexibility.network import places
     from nashgrid.envs.networks.low_voltage import low_voltage
     from nashgrid.envs.physics.balanced import compile_network

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any
 
 from nashgrid.envs.core import drawn
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 PerMicrogrid = Number | tuple[Number, ...]  # one for all microgrids, or one for each
 
 _INTERVALS = {  # name: lowest, highest, lowest excluded
-    "load_factor": (0.0, 10.0, False),
+    "load_factor": (0.0, 10.0, True),  # without loads there may be no loss to reduce
     "source_v_pu": (0.5, 1.5, False),
     "price_eur_per_mwh": (0.0, 1e6, True),
     "loss_price_multiple": (0.0, 1e6, False),
@@ -105,6 +106,8 @@ def _places(found: Problems, game: Market) -> int:
     found.one_of("physics", game.physics, ("kernel", "power-grid-model", "pandapower"))
     if is_net(game.network):
         object.__setattr__(game, "network", freeze(game.network))
+    elif isinstance(game.network, PathLike):
+        object.__setattr__(game, "network", fspath(game.network))
     if not isinstance(game.network, (str, FrozenNet)):
         found.add(
             f"network = {game.network!r} is not a network: give one of {', '.join(NETWORKS)}, the "
@@ -131,6 +134,11 @@ def _places(found: Problems, game: Market) -> int:
         found.add(
             f"connections = {game.connections!r} belong to the IEEE 13-node feeder; a balanced "
             "network has buses: the numbers of the buses where the microgrids are"
+        )
+    if game.ampacity_606_a != type(game).ampacity_606_a:
+        found.add(
+            f"ampacity_606_a = {game.ampacity_606_a} rates a cable of the IEEE 13-node feeder; a "
+            "balanced network has ratings of its own (max_i_ka of its lines)"
         )
     buses = game.buses
     if not isinstance(buses, tuple) or not buses or not all(type(b) is int for b in buses):

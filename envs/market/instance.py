@@ -15,6 +15,7 @@ from nashgrid.envs.core.errors import Problems
 from nashgrid.envs.networks import Feeder, ieee13
 from nashgrid.envs.networks.balanced_named import named_net
 from nashgrid.envs.networks.frozen_net import FrozenNet, thawed
+from nashgrid.envs.networks.low_voltage import file_version
 from nashgrid.envs.physics import Connection, FeederModel, compile_feeder
 from nashgrid.envs.physics.balanced_feeder import BalancedFeeder, compile_balanced
 
@@ -128,11 +129,28 @@ def models(
     return compile_feeder(feeder, connections), compile_feeder(bare, ())
 
 
-@lru_cache(maxsize=32)
 def balanced(network: str | FrozenNet, buses: tuple[int, ...]) -> BalancedFeeder:
     """A balanced network with microgrids at buses; ValueError where it cannot carry them."""
+    if isinstance(network, FrozenNet):
+        return _balanced(network, buses, None)
+    return _balanced(network, buses, file_version(network))
+
+
+@lru_cache(maxsize=32)
+def _balanced(
+    network: str | FrozenNet, buses: tuple[int, ...], version: tuple[int, int] | None
+) -> BalancedFeeder:
+    """version: tells what a file holds now from what it held before"""
     net = thawed(network) if isinstance(network, FrozenNet) else named_net(network)
-    return compile_balanced(net, buses)
+    feeder = compile_balanced(net, buses)
+    yff, yft, ytf, ytt = y_pu = feeder.model.y_pu
+    heat = np.abs([yff.real, ytt.real, yft + ytf.conj()]).max(initial=0.0)  # per branch and voltage
+    if heat <= 1e-12 * np.abs(y_pu).max(initial=0.0):
+        raise ValueError(
+            f"the net {net.name!r} has no resistance in any line or transformer (r_ohm_per_km, "
+            "vkr_percent), so there is no loss that injections could reduce"
+        )
+    return feeder
 
 
 def checked_sites(found: Problems, network: object, value: Any) -> tuple[Site, ...] | None:

@@ -72,7 +72,8 @@ def outcomes(
     "hard"    : a play outside a limit is refused: nobody injects, every payoff is ``refusal``,
                 welfare their sum. Its metrics of the power flow are those of what was asked for
     "curtail" : all injections are scaled by one factor, the largest that keeps the limits (of
-                ``FACTORS`` steps, the next of which is halved ``HALVINGS`` times); 0 if none does
+                ``FACTORS`` steps, the next of which is halved ``HALVINGS`` times); 0 if none does.
+                Requests whose power flow does not converge are scaled like any other
     """
     i = instance
     x_mw = np.ascontiguousarray(x_mw, dtype=np.float64)
@@ -81,7 +82,7 @@ def outcomes(
         return outcome
     outside = outcome.solved & (outcome["infeasible"] > 0.0)
     if i.rule == "curtail":
-        outside = outcome.solved & ~_strictly_kept(i, outcome)
+        outside = np.repeat(scenario.solved, each) & ~_strictly_kept(i, outcome)
     if not outside.any():
         return outcome
     if i.rule == "hard":

@@ -59,8 +59,16 @@ def saved_net(given: str, names: Sequence[str]) -> Any:
             f"network {given!r}: there is no such file under {Path.cwd()}. Give the path of a net "
             f"saved with pandapower.to_json, or one of {', '.join(names)}"
         )
+    return deepcopy(_read(str(path.resolve()), file_version(given)))
+
+
+def file_version(given: str) -> tuple[int, int] | None:
+    """Of the file at the path `given`: another one once it is written to; None if there is none."""
+    path = Path(given)
+    if not path.is_file():
+        return None
     stat = path.stat()
-    return deepcopy(_read(str(path.resolve()), stat.st_mtime_ns, stat.st_size))
+    return stat.st_mtime_ns, stat.st_size
 
 
 @lru_cache(maxsize=16)
@@ -78,8 +86,8 @@ def _built(name: str) -> Any:
 
 
 @lru_cache(maxsize=16)
-def _read(path: str, written_ns: int, size: int) -> Any:
-    """The other arguments tell one version of the file from the next."""
+def _read(path: str, version: tuple[int, int] | None) -> Any:
+    """version: tells what the file holds now from what it held before"""
     import pandapower
 
     try:

@@ -22,6 +22,7 @@ _SUPPORTED = (
     "bus", "line", "trafo", "load", "sgen", "storage", "motor", "ext_grid", "switch", "shunt",
     "ward", "impedance",
 )  # fmt: skip
+_LISTED = 12
 _WITHOUT_EFFECT = ("bus_dc", "controller")
 _UNSUPPORTED = {
     "trafo3w": "trafo3w (a transformer with three windings)",
@@ -31,6 +32,18 @@ _UNSUPPORTED = {
     "asymmetric_load": "asymmetric_load (the power flow is balanced; a load would do)",
     "asymmetric_sgen": "asymmetric_sgen (the power flow is balanced; an sgen would do)",
 }
+
+
+_POWER = ("p_mw", "q_mvar", "scaling")
+_NUMBERS = {
+    "bus": ("vn_kv",),
+    "line": ("length_km", "r_ohm_per_km", "x_ohm_per_km", "c_nf_per_km"),
+    "trafo": ("sn_mva", "vn_hv_kv", "vn_lv_kv", "vk_percent", "vkr_percent"),
+    "load": _POWER,
+    "sgen": _POWER,
+    "ext_grid": ("vm_pu",),
+}
+"""columns without which there is no power flow"""
 
 
 class SumsByNode(NamedTuple):
@@ -316,6 +329,18 @@ def _check(net: Any) -> None:
         raise ValueError(
             f"the net {net.name!r} has {'; '.join(found)}. A balanced model holds "
             f"{', '.join(_SUPPORTED)} (nashgrid.envs.physics.balanced.compile_network)"
+        )
+    odd = [
+        f"{kind} {index} ({column} = {value})"
+        for kind, columns in _NUMBERS.items()
+        for column in columns
+        for index, value in net[kind].loc[net[kind].in_service.astype(bool), column].items()
+        if not np.isfinite(value)
+    ]
+    if odd:
+        raise ValueError(
+            f"the net {net.name!r} has {', '.join(odd[:_LISTED])}"
+            f"{', ...' if len(odd) > _LISTED else ''}: give finite numbers"
         )
     at_work = net.bus.in_service.reindex(net.ext_grid.bus, fill_value=False).to_numpy(bool)
     if not (net.ext_grid.in_service.to_numpy(bool) & at_work).any():

@@ -85,10 +85,10 @@ def html_page(result: Mapping[str, Any], drawn: Mapping[str, str]) -> str:
 
 
 def tally(result: Mapping[str, Any]) -> dict[str, str]:
-    """Words -> count: numbers by verdict, statements, variants."""
-    count = Counter(n["verdict"] for n in result["numbers"])
+    """Words -> count: numbers by family and verdict, statements, variants."""
+    count = Counter(f"{n['family']}: {n['verdict']}" for n in result["numbers"])
     said = [s for s in result["statements"] if s["claimed"]]
-    out = {f"numbers: {verdict}": str(n) for verdict, n in count.most_common()}
+    out = {words: str(n) for words, n in sorted(count.items(), reverse=True)}
     refuted = sum(s["verdict"] == "refuted" for s in said)
     of = sum(s["family"] == "paper_fits" for s in said)
     found = result["variants"]
@@ -114,6 +114,15 @@ def parts(result: Mapping[str, Any]) -> list[Part]:
             "beside captions and printed numbers. Three families are kept apart: `paper_table`, "
             "what is printed; `paper_fits`, the printed matrices and Algorithm 2; `physics`, the "
             "power flow of our networks `R` and `paper_like`, which alone scores agents."
+        ),
+        Text(
+            "x_i and x_m are the injections of the two players, LR or y the loss reduction, 1 - "
+            "loss / loss without injection. In an Edgeworth box of W MW by H, player i owns x_i "
+            "and y, the other one x_m = W - x_i and H - y. The utility of -i, xbar_-i, is the "
+            "most that it can inject beside x_i at the loss reduction y; that of i, xbar_i, the "
+            "most beside x_m at H - y. A point of the contract curve, where curves of equal "
+            "utility touch, is operated at (x_i, xbar_-i) in mode 1, or at (xbar_i, x_m) in mode "
+            "2."
         ),
         Items(VERDICTS),
         Text(_words(result)),
@@ -195,7 +204,9 @@ def _paper_table(result: Mapping[str, Any]) -> list[Part]:
             "26.8 %, was chosen with these numbers in sight; `R`, here in a box of 4.895 MW by "
             "26.95 %, was not. Ranges are compared over the printed loss reductions of mode 1; a "
             f'number counts as met within {100 * result["tolerance"]:g} %. "Ends" are the ends of '
-            "the printed ranges as points: both powers, and the loss reduction there."
+            "the printed ranges as points: both powers, and the loss reduction there. They are "
+            "paired so that the example lies between those of mode 2, and that both modes come "
+            "nearest to one box."
         ),
         Items(
             [
@@ -321,7 +332,7 @@ def _physics(result: Mapping[str, Any]) -> list[Part]:
         Picture("boxes", FIGURES["boxes"]),
         Table(*box_table(result["boxes"])),
         Text("A point of each curve in both modes, on the power flow itself:"),
-        Table(*point_table(result["points"])),
+        Table(*point_table(result["points"], result["boxes"])),
         Picture("utility_border", FIGURES["utility_border"]),
         Heading("Trades and their gains", 3),
         Text(

@@ -66,11 +66,11 @@ def _voltages(row: Row) -> str:
     return f"{low:.3f} to {high:.3f}"
 
 
-def point_table(rows: Sequence[Row]) -> Cells:
+def point_table(rows: Sequence[Row], boxes: Sequence[Row]) -> Cells:
     head = ["case", "mode", "LR, %", "x_i, MW", "x_m, MW", "loss, kW", "voltage, pu", "loading",
             "limits kept"]  # fmt: skip
     out = []
-    heights = {"R": 0.90, "R, printed box": 0.2695, "paper_like": 0.268}
+    heights = {box["case"]: box["h"] for box in boxes}
     for r in rows:
         level = {1: r["y"], 2: heights[r["case"]] - r["y"]}
         power = {1: ("x_i", "u_m"), 2: ("u_i", "x_m")}

@@ -234,7 +234,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 def _cell(tag: str, value: Any, kind: str) -> str:
     text = str(value)
     inner = _inline(text)
-    tone = TONES.get(re.sub(r" \([a-z]\)$", "", text)) if tag == "td" else None
+    tone = TONES.get(re.sub(r" \([a-z]+\)$", "", text)) if tag == "td" else None
     if tone:
         inner = f'<span class="{tone}">{inner}</span>'
     return f'<{tag} class="{kind}">{inner}</{tag}>' if kind else f"<{tag}>{inner}</{tag}>"

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from nashgrid.paper_page import letter
+
 Row = Mapping[str, Any]  # a published number beside ours
 
 
@@ -29,14 +31,10 @@ class Reasons:
             return str(row["verdict"])
         if row["reason"] not in self.known:
             self.known.append(row["reason"])
-        return f"{row['verdict']} ({_letter(self.known.index(row['reason']))})"
+        return f"{row['verdict']} ({letter(self.known.index(row['reason']))})"
 
     def lines(self) -> list[str]:
-        return [f"({_letter(k)}) {reason}" for k, reason in enumerate(self.known)]
-
-
-def _letter(k: int) -> str:
-    return "abcdefghijklmnopqrstuvwxyz"[k]
+        return [f"({letter(k)}) {reason}" for k, reason in enumerate(self.known)]
 
 
 def conditions_words(under: Mapping[str, Any]) -> str:

@@ -86,7 +86,7 @@ def reproduce(
     found = fits.findings(scale.fits)
     on_physics = {s.case.name: fits.on_physics(s.curve.box) for s in studies[1:]}
     numbers = paper.numbers(beside, seconds["algorithm_1_and_contract_curve"])
-    said = statements(studies, rows, curves, facts, curvature)
+    said = statements(studies, rows, curves, facts)
 
     drawn = _figures(folder, studies, swept, curves, on_physics)
     result: dict[str, Any] = {
