@@ -25,6 +25,7 @@ EXPERIMENTS = (
     "duopoly",
     "triopoly",
     "stackelberg",
+    "duopoly_sac",
     "oligopoly_drawn",
     "market_flat_independent",
     "market_flat_shared",
@@ -33,6 +34,9 @@ EXPERIMENTS = (
     "market_case33bw_independent",
     "market_case33bw_10_independent",
     "market_case33bw_30_independent",
+    "market_hard_independent",
+    "market_curtail_independent",
+    "market_private_independent",
     "flexibility_four_shared",
     "flexibility_four_independent",
     "flexibility_table_1_shared",
@@ -41,6 +45,8 @@ EXPERIMENTS = (
     "coalition_eight_node_masked",
     "coalition_ieee30_masked",
 )
+AGAINST_N = ("market_case33bw_independent", "market_case33bw_10_independent",
+             "market_case33bw_30_independent")  # fmt: skip
 CONTROLS = ("uniform random", "do nothing", "greedy", "untrained", "best constant", "equilibrium")
 
 
@@ -102,7 +108,7 @@ def page(results: dict[str, dict[str, Any]]) -> str:
         "",
         "Written by `python benchmarks/learning.py`; the numbers behind it are in",
         "`benchmarks/results`. NashConv is what all agents together could still gain by deviating,",
-        "in percent of the equilibrium payoffs, on held-out scenarios (512 unless said otherwise):",
+        "in percent of the equilibrium payoffs, on held-out scenarios:",
         "interquartile mean over the training seeds, and the worst seed. *Executed* is the policy",
         "with its exploration noise. The controls stand in every table; of them only the best",
         "constant is fitted.",
@@ -117,7 +123,8 @@ def page(results: dict[str, dict[str, Any]]) -> str:
             "",
             f"`nashgrid train {name}`: {game['id']}, preset {game['preset']}, "
             f"{found['learner']['plays']:,} plays, seeds {', '.join(map(str, found['seeds']))}; "
-            f"equilibrium payoffs {found['scenarios']['payoff_sum']:,.1f} {unit} in sum, "
+            f"{found['scenarios']['count']} held-out scenarios, equilibrium payoffs "
+            f"{found['scenarios']['payoff_sum']:,.1f} {unit} in sum, "
             f"reference {found['reference']['solver']} ({found['reference']['status']}).",
             "",
         ]
@@ -131,8 +138,69 @@ def page(results: dict[str, dict[str, Any]]) -> str:
         for policy in ("learned", *CONTROLS):
             if policy in policies:
                 lines.append(_row(policy, policies[policy]))
-        lines += [*_off_the_path(found), ""]
-    return "\n".join(lines)
+        lines += [*_off_the_path(found), *_feasible(found), *_private(found), ""]
+    return "\n".join([*lines, *_against_n(results)])
+
+
+def _feasible(found: dict[str, Any]) -> list[str]:
+    """Where limits are constraints: how many plays keep them, and NashConv among these."""
+    kept = [seed["deterministic"].get("feasible") for seed in found["details"]]
+    if not all(kept):
+        return []
+    shares = ", ".join(f"{100 * k['share']:.3g}" for k in kept if k)
+    among = ", ".join(f"{k['percent']:.3g}" for k in kept if k)
+    return [
+        "",
+        f"Feasible are {shares} % of the learned plays; NashConv among these is {among} %.",
+    ]
+
+
+def _private(found: dict[str, Any]) -> list[str]:
+    """Under private information: the uncut estimate of the interim gap, and the ex-post gap."""
+    details = [seed["deterministic"]["details"] for seed in found["details"]]
+    if not all("interim_gain" in d for d in details):
+        return []
+    unit = 100.0 / found["scenarios"]["payoff_sum"]
+
+    def each(name: str, factor: float = 1.0) -> str:
+        return ", ".join(f"{d[name]['mean'] * unit * factor:.3g}" for d in details)
+
+    error = each("interim_gain_se", found["scenarios"]["count"] ** -0.5)
+    return [
+        "",
+        f"NashConv is the interim gap, cut at zero. Uncut it is {each('interim_gain')} %, with "
+        f"standard errors of {error} %; the ex-post NashConv is {each('ex_post_nash_conv')} %.",
+    ]
+
+
+def _against_n(results: dict[str, dict[str, Any]]) -> list[str]:
+    """One network, as much power in all, in the hands of more and more owners."""
+    rows = [results[name] for name in AGAINST_N if name in results]
+    if not rows:
+        return []
+    lines = [
+        "## NashConv against the number of microgrids",
+        "",
+        "The 33-bus feeder with the same power in all, divided among N owners. W: welfare over the",
+        "best that was found.",
+        "",
+        "| N | plays | seeds | learned % | worst | best constant % | greedy % | untrained % "
+        "| W, equilibrium | W, learned |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for found in rows:
+        policies = found["policies"]
+        learned = policies["learned"]["deterministic"]
+        percent = [policies[p]["deterministic"]["percent"]["iqm"]
+                   for p in ("best constant", "greedy", "untrained")]  # fmt: skip
+        share = [policies[p]["deterministic"]["welfare_over_optimum"]["iqm"]
+                 for p in ("equilibrium", "learned")]  # fmt: skip
+        agents = len(found["details"][0]["deterministic"]["gap"])
+        cells = [str(agents), f"{found['learner']['plays']:,}", str(len(found["seeds"]))]
+        cells += [f"{learned['percent'][k]:.3g}" for k in ("iqm", "worst")]
+        cells += [f"{p:.3g}" for p in percent] + [f"{w:.3f}" for w in share]
+        lines.append("| " + " | ".join(cells) + " |")
+    return [*lines, ""]
 
 
 def _is_staged(found: dict[str, Any]) -> bool:
@@ -228,10 +296,13 @@ def main() -> None:
     for name in given.experiments:
         folders = [given.out / f"{name}_seed{seed}" for seed in given.seeds]
         kept = RESULTS / f"{name}.json"
-        if given.collect and not folders[0].is_dir() and kept.is_file():
-            results[name] = json.loads(kept.read_text())  # committed before, its runs are gone
-            continue
-        if not given.collect:
+        if given.collect:
+            folders = [folder for folder in folders if (folder / "score.json").is_file()]
+            if not folders:  # committed before, its runs are gone; or never run
+                if kept.is_file():
+                    results[name] = json.loads(kept.read_text())
+                continue
+        else:
             folders = [run(name, seed, given.out) for seed in given.seeds]
         results[name] = collect(name, folders)
     (ROOT / "docs" / "results.md").write_text(page(results))
