@@ -221,7 +221,8 @@ def _range(cell: Mapping[str, Any] | None) -> str:
 
 def _scope_section(game: Game, result: Mapping[str, Any]) -> str:
     pictures = import_module(game.pictures) if game.pictures else None
-    scope = dict(getattr(pictures, "SCOPE", {}))
+    described = getattr(pictures, "scope", None)
+    scope = dict(described(game)) if described else {}
     reference = result["reference"]
     scope.setdefault(
         "Equilibrium", f"The reference is the {reference['concept']} of each scenario."

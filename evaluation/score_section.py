@@ -35,7 +35,13 @@ def headline(result: Mapping[str, Any]) -> str:
     of_constant = best["of_best_constant_percent"]
     share = f", {percent(of_constant)} of that of the best constant policy" if of_constant else ""
     where = "within single rounds " if best["scope"] == "stage" else ""
-    words = (
+    kept = best.get("feasible")
+    first = (
+        f"<strong>{percent(100.0 * kept['share'])}</strong> of the learned plays keep the limits. "
+        if kept and kept["share"] is not None
+        else ""
+    )
+    words = first + (
         f"On {solved} held-out scenarios, deviating {where}from the learned policy would gain "
         f"<strong>{number(best['nash_conv']['mean'])} {unit}</strong>, summed over the agents: a "
         f"{nash_conv_name(result)} of <strong>{percent(best['percent']['mean'])}</strong> of the "

@@ -12,6 +12,7 @@ from scipy.optimize import minimize
 import nashgrid
 from nashgrid import baselines, policies
 from nashgrid.baselines.market import hard
+from nashgrid.baselines.market.constrained import limits
 from nashgrid.envs.core.contract import take
 from nashgrid.envs.core.errors import InvalidArguments
 from nashgrid.envs.core.random import uniform
@@ -146,7 +147,7 @@ def test_agents_with_unequal_shares_face_one_price_of_the_binding_limit():
             ends = np.repeat(x[b : b + 1], 2, axis=0)
             ends[:, g] += (-h, h)
             play = settled(game.instance, one, ends, each=2, tolerance_pu=EXACT)
-            c = hard._limits(game, one, ends, 2)[:, j]
+            c = limits(game, one, ends, 2)[:, j]
             price.append((play.payoff[1, g] - play.payoff[0, g]) / (c[1] - c[0]))
         if found.details["multiplier"][b] > 0 and np.ptp(price) < 1e-2 * np.mean(price):
             checked += 1

@@ -159,3 +159,15 @@ def test_every_render_mode_passes_pettingzoos_own_test(id, monkeypatch, capsys):
     monkeypatch.setattr(matplotlib, "get_backend", lambda: "agg")  # no window in a test
     render_test(lambda render_mode: nashgrid.make_aec(id, render_mode=render_mode))
     assert nashgrid.game(id).agents[0] in capsys.readouterr().out  # "human" prints without a screen
+
+
+def test_what_a_report_says_of_the_market_follows_its_rules():
+    said = {
+        preset: market_pictures.scope(nashgrid.game("market-v0", preset))
+        for preset in ("flat", "binding_hard", "curtail", "binding_private")
+    }
+    assert "generalised" in said["binding_hard"]["Equilibrium"]
+    assert "refused" in said["binding_hard"]["Limits"]
+    assert "scales" in said["curtail"]["Limits"]
+    assert "owner alone" in said["binding_private"]["Information"]
+    assert "Complete" in said["flat"]["Information"] and "charge" in said["flat"]["Limits"]

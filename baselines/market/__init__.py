@@ -1,11 +1,12 @@
 """References of the microgrid market, solved on the power flow that the game itself plays.
 
-charge     limits cost money: Nash equilibria as maximisers of a potential, welfare optima
-hard       limits are kept or the play is refused: generalised Nash equilibria
-curtail    the operator scales everything down: the equilibrium of asking for too much
-private    costs and powers known to their owner alone: Bayes-Nash equilibria, interim gaps
-responses  best deviations of single agents, for all rules
-plays      evaluations that they share
+charge       limits cost money: Nash equilibria as maximisers of a potential, welfare optima
+hard         limits are kept or the play is refused: generalised Nash equilibria
+curtail      the operator scales everything down: the equilibrium of asking for too much
+private      costs and powers known to their owner alone: Bayes-Nash equilibria, interim gaps
+responses    best deviations of single agents, for all rules
+constrained  maxima within the limits
+plays        evaluations that they share
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 ``figure`` and ``text`` show the round that was played last (before the first: everybody alone);
 with more than 12 agents the gains are sorted, and groups are told by their sizes. ``QUANTITY``,
-``SCOPE`` and ``limits`` serve figures and reports of many states.
+``scope`` and ``limits`` serve figures and reports of many states.
 """
 
 from __future__ import annotations
@@ -70,6 +70,11 @@ def played(game: TradingGroups, scenario: Neighbourhood, state: Groups) -> Playe
         scenario.line_from[0, used], scenario.line_to[0, used], state.flow_pu[0, used], strict=True
     )
     return Played(labels, gain, groups, colour, [(int(a), int(b), float(f)) for a, b, f in ends])
+
+
+def scope(game: TradingGroups) -> dict[str, str]:
+    """What a reader of a report must know about this game."""
+    return SCOPE
 
 
 def limits(

@@ -2,7 +2,7 @@
 
 ``figure`` and ``text`` show the hour that was played last (before the first: the first, everybody
 alone); with more than 12 players, sizes of coalitions and means of the types. ``QUANTITY``,
-``SCOPE`` and ``limits`` serve figures and reports of many states.
+``scope`` and ``limits`` serve figures and reports of many states.
 """
 
 from __future__ import annotations
@@ -80,6 +80,11 @@ def played(game: Flexibility, scenario: Day, state: Hour) -> Played:
         out,
         np.where(alone > 0.0, own / np.where(alone > 0.0, alone, 1.0), 0.0),
     )
+
+
+def scope(game: Flexibility) -> dict[str, str]:
+    """What a reader of a report must know about this game."""
+    return SCOPE
 
 
 def limits(

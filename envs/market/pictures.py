@@ -1,6 +1,6 @@
 """Pictures of one copy of the market: the network's one-line diagram, every phase by its voltage.
 
-``figure`` and ``text`` show a state (before the round: no injection); ``QUANTITY``, ``SCOPE`` and
+``figure`` and ``text`` show a state (before the round: no injection); ``QUANTITY``, ``scope`` and
 ``limits`` serve figures and reports of many states.
 """
 
@@ -25,19 +25,37 @@ if TYPE_CHECKING:
 
 QUANTITY = ("injection", "MW")
 SCOPE = {
-    "Equilibrium": "Nash equilibrium in pure strategies of the one-shot game of each scenario: the "
-    "maximiser of its weighted potential. It is unique where the potential is strictly concave, "
-    "which is checked at sampled points and by several starts, not proved.",
-    "Information": "Complete: every agent sees the whole scenario, all prices, costs and available "
-    "powers, before all move at once. Nobody sees the others' injections.",
     "Physics": "AC power flow, re-solved at every deviation. On the IEEE 13-node feeder it is "
     "three-phase and unbalanced: mutual impedances, ZIP loads in wye and delta, capacitors. On "
     "other networks it is balanced, with constant-power loads. Injections have unit power factor.",
     "Left out": "Substation transformer and regulator control, reactive dispatch, storage and "
-    "time, protection, harmonics, uncertainty. The limits are a smooth charge in EUR/h, not a "
-    "constraint: small violations are possible at the equilibrium.",
+    "time, protection, harmonics.",
     "Welfare": "Energy earnings of all, plus the saved loss at the energy price, minus the charge; "
     "what the loss price pays above the energy price is a transfer.",
+}
+RULES = {
+    "charge": "A smooth charge in EUR/h, no constraint: small violations are possible at the "
+    "equilibrium.",
+    "hard": "Constraints that all share: a play outside them is refused, nobody injects, and "
+    "everybody gets minus payoff_scale / n.",
+    "curtail": "Kept by the operator, who scales all requests by one factor.",
+}
+EQUILIBRIA = {
+    "charge": "Nash equilibrium in pure strategies of the one-shot game of each scenario: the "
+    "maximiser of its weighted potential. It is unique where the potential is strictly concave, "
+    "which is checked at sampled points and by several starts, not proved.",
+    "hard": "A generalised Nash equilibrium of each scenario: every agent does its best within "
+    "the limits, the others staying. There is a set of them; the reference is a selection.",
+    "curtail": "Nash equilibrium in pure strategies of each scenario, where replies in turn find "
+    "one; every request of every agent is searched.",
+    "private": "Bayes-Nash: strategies that are best in expectation over the costs and powers "
+    "of the others. None of a drawn scenario is claimed.",
+}
+INFORMATION = {
+    "public": "Complete: every agent sees the whole scenario, all prices, costs and available "
+    "powers, before all move at once. Nobody sees the others' injections.",
+    "private": "Loads, source voltage and prices are public; available power and costs are known "
+    "to their owner alone. All move at once.",
 }
 PHASE_GAP = 0.068  # between the strokes of a branch, in units of the drawing grid
 ROW = 0.82  # height of a row over the width of a column
@@ -76,6 +94,17 @@ class Operation:
     loss_kw: float
     loss0_kw: float
     is_solved: bool
+
+
+def scope(game: Market) -> dict[str, str]:
+    """What a reader of a report must know about this game."""
+    kind = "private" if game.information == "private" else game.limits
+    return {
+        "Equilibrium": EQUILIBRIA[kind],
+        "Information": INFORMATION[game.information],
+        "Limits": RULES[game.limits],
+        **SCOPE,
+    }
 
 
 def limits(game: Market, scenario: Conditions, metrics: Mapping[str, FloatArray]) -> dict[str, Any]:

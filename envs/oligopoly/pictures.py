@@ -1,6 +1,6 @@
 """Pictures of one copy of the oligopoly: outputs beside capacities, and the demand curve.
 
-``figure`` and ``text`` show a state; ``QUANTITY``, ``SCOPE`` and ``limits`` serve figures and
+``figure`` and ``text`` show a state; ``QUANTITY``, ``scope`` and ``limits`` serve figures and
 reports of many states.
 """
 
@@ -37,6 +37,11 @@ SCOPE = {
 }
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#8a8a8a"
 BAR = 24  # characters
+
+
+def scope(game: Oligopoly) -> dict[str, str]:
+    """What a reader of a report must know about this game."""
+    return SCOPE
 
 
 def limits(game: Oligopoly, scenario: Firms, metrics: Mapping[str, FloatArray]) -> dict[str, Any]:

@@ -19,6 +19,8 @@ from nashgrid.envs.physics.three_phase import (
     FAILED_MISMATCH_PU,
     V_MIN_PU,
     PowerFlow,
+    plain,
+    power_inputs,
 )
 
 FloatArray = NDArray[np.float64]
@@ -161,33 +163,15 @@ def _checked(net: Any, model: BalancedModel, buses: Iterable[int]) -> tuple[int,
 def _inputs(
     feeder: BalancedFeeder, p_mw: ArrayLike, load_factor: ArrayLike, source_v_pu: ArrayLike
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """[B, M], [B, 1 or n_loads] and [B, 1], which numba takes without compiling anew; ValueError on
-    shapes that do not fit."""
-    p, factor, source = (_plain(given) for given in (p_mw, load_factor, source_v_pu))
-    b = len(p) if p.ndim else -1
-    if p.shape != (b, feeder.n_connections):
-        raise ValueError(
-            f"p_mw has shape {p.shape}: give (B, {feeder.n_connections}), one column per "
-            "connection of this model (BalancedFeeder.connections)"
-        )
-    if factor.shape == (b,):
-        factor = factor.reshape(b, 1)
-    elif factor.shape != (b, len(feeder.loads)):
-        raise ValueError(
-            f"load_factor has shape {factor.shape} beside p_mw of shape {p.shape}: give ({b},) or "
-            f"({b}, {len(feeder.loads)}), one column per load (BalancedFeeder.loads)"
-        )
+    """[B, M], [B, 1 or n_loads] and [B, 1]; ValueError on shapes that do not fit."""
+    p, factor = power_inputs(feeder, p_mw, load_factor)
+    b, source = len(p), plain(source_v_pu)
     if source.shape != (b,):
         raise ValueError(
             f"source_v_pu has shape {source.shape} beside p_mw of shape {p.shape}: give ({b},); "
             "the network is balanced, so its phases have one voltage"
         )
     return p, factor, source.reshape(b, 1)
-
-
-def _plain(values: ArrayLike) -> FloatArray:
-    array = np.asarray(values, dtype=np.float64)
-    return array if array.flags.carray else np.array(array, order="C")
 
 
 def _by_kernel(

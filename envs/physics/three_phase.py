@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -141,26 +141,48 @@ def _compiled(feeder: Feeder, connections: tuple[Connection, ...]) -> FeederMode
     )
 
 
-def _inputs(
-    model: FeederModel, p_mw: ArrayLike, load_factor: ArrayLike, source_v_pu: ArrayLike
-) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """C-contiguous [B, M], [B, 1 or n_loads] and [B, 3]; ValueError on shapes that do not fit."""
-    p = np.ascontiguousarray(p_mw, dtype=np.float64)
-    factor = np.ascontiguousarray(load_factor, dtype=np.float64)
-    source = np.ascontiguousarray(source_v_pu, dtype=np.float64)
-    b = len(p) if p.ndim else -1
+class _Batched(Protocol):
+    """What ``power_inputs`` looks at."""
+
+    @property
+    def n_connections(self) -> int: ...
+    @property
+    def loads(self) -> tuple[str, ...]: ...
+
+
+def power_inputs(
+    model: _Batched, p_mw: ArrayLike, load_factor: ArrayLike
+) -> tuple[FloatArray, FloatArray]:
+    """[B, M] and [B, 1 or n_loads] as kernels take them; ValueError on shapes that do not fit."""
+    p, factor = plain(p_mw), plain(load_factor)
+    b, name = len(p) if p.ndim else -1, type(model).__name__
     if p.shape != (b, model.n_connections):
         raise ValueError(
             f"p_mw has shape {p.shape}: give (B, {model.n_connections}), one column per connection "
-            "of this model (FeederModel.connections)"
+            f"of this model ({name}.connections)"
         )
     if factor.shape == (b,):
         factor = factor.reshape(b, 1)
     elif factor.shape != (b, len(model.loads)):
         raise ValueError(
             f"load_factor has shape {factor.shape} beside p_mw of shape {p.shape}: give ({b},) or "
-            f"({b}, {len(model.loads)}), one column per load (FeederModel.loads)"
+            f"({b}, {len(model.loads)}), one column per load ({name}.loads)"
         )
+    return p, factor
+
+
+def plain(values: ArrayLike) -> FloatArray:
+    """Contiguous and writable, or a copy: numba would compile a kernel anew for anything else."""
+    array = np.asarray(values, dtype=np.float64)
+    return array if array.flags.carray else np.array(array, order="C")
+
+
+def _inputs(
+    model: FeederModel, p_mw: ArrayLike, load_factor: ArrayLike, source_v_pu: ArrayLike
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """C-contiguous [B, M], [B, 1 or n_loads] and [B, 3]; ValueError on shapes that do not fit."""
+    p, factor = power_inputs(model, p_mw, load_factor)
+    b, source = len(p), plain(source_v_pu)
     if source.shape == (b,):
         source = source.reshape(b, 1)
     elif source.shape != (b, 3):
