@@ -175,32 +175,45 @@ def _private(found: dict[str, Any]) -> list[str]:
 
 def _against_n(results: dict[str, dict[str, Any]]) -> list[str]:
     """One network, as much power in all, in the hands of more and more owners."""
-    rows = [results[name] for name in AGAINST_N if name in results]
-    if not rows:
+    names = [name for name in AGAINST_N if name in results]
+    if not names:
         return []
     lines = [
         "## NashConv against the number of microgrids",
         "",
-        "The 33-bus feeder with the same power in all, divided among N owners. W: welfare over the",
+        "The 33-bus feeder with the same power in all, divided among N owners. *After 100,000*:",
+        "mean over the seeds on the validation scenarios after as many plays. W: welfare over the",
         "best that was found.",
         "",
-        "| N | plays | seeds | learned % | worst | best constant % | greedy % | untrained % "
-        "| W, equilibrium | W, learned |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| N | plays | seeds | learned % | worst | after 100,000 | best constant % | greedy % "
+        "| untrained % | W, equilibrium | W, learned |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for found in rows:
+    for name in names:
+        found = results[name]
         policies = found["policies"]
         learned = policies["learned"]["deterministic"]
-        percent = [policies[p]["deterministic"]["percent"]["iqm"]
-                   for p in ("best constant", "greedy", "untrained")]  # fmt: skip
-        share = [policies[p]["deterministic"]["welfare_over_optimum"]["iqm"]
-                 for p in ("equilibrium", "learned")]  # fmt: skip
         agents = len(found["details"][0]["deterministic"]["gap"])
         cells = [str(agents), f"{found['learner']['plays']:,}", str(len(found["seeds"]))]
         cells += [f"{learned['percent'][k]:.3g}" for k in ("iqm", "worst")]
-        cells += [f"{p:.3g}" for p in percent] + [f"{w:.3f}" for w in share]
+        cells.append(f"{_after(name, 100_000):.3g}")
+        for policy in ("best constant", "greedy", "untrained"):
+            cells.append(f"{policies[policy]['deterministic']['percent']['iqm']:.3g}")
+        for policy in ("equilibrium", "learned"):
+            share = policies[policy]["deterministic"]["welfare_over_optimum"]["iqm"]
+            cells.append(f"{share:.3f}")
         lines.append("| " + " | ".join(cells) + " |")
     return [*lines, ""]
+
+
+def _after(name: str, plays: int) -> float:
+    """Mean NashConv % over the seeds in the validation nearest to so many plays."""
+    runs: dict[str, list[tuple[float, float]]] = {}
+    with (RESULTS / f"{name}_curves.csv").open() as source:
+        for row in csv.DictReader(source):
+            at = (abs(float(row["plays"]) - plays), float(row["nash_conv_percent"]))
+            runs.setdefault(row["seed_run"], []).append(at)
+    return sum(min(run)[1] for run in runs.values()) / len(runs)
 
 
 def _is_staged(found: dict[str, Any]) -> bool:
