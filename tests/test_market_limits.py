@@ -311,3 +311,14 @@ def test_charges_play_no_part_where_limits_are_kept_otherwise():
     x = 0.3 * scenario.available_mw
     first, second = (outcomes(g.instance, scenario, x) for g in (game, steep))
     np.testing.assert_array_equal(first.payoff, second.payoff)
+
+
+def test_given_plays_are_checked_by_the_rule_of_the_market():
+    game, scenario = drawn("binding_hard")
+    found = solved("binding_hard", "variational")
+    again = baselines.market.certificate(game, scenario, "nash", found.profile[:, 0, :, 0])
+    assert again.holds.all()
+    less = baselines.market.certificate(game, scenario, "nash", 0.7 * found.profile[:, 0, :, 0])
+    assert not less.holds.any()
+    with pytest.raises(ValueError, match="multipliers"):
+        baselines.market.certificate(game, scenario, "welfare", found.profile[:, 0, :, 0])

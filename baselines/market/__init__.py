@@ -57,7 +57,16 @@ def solve(game: Market, scenario: Conditions, solver: str) -> Reference:
 
 
 def certificate(game: Market, scenario: Conditions, concept: str, x_mw: FloatArray) -> Certificate:
-    """Check any injections f64[B, N], MW, against a concept; see ``charge.certificate``."""
+    """Check any injections f64[B, N], MW, against a concept; see ``charge.certificate``.
+
+    With limits kept by other means than a charge only "nash" can be checked: deviations then follow
+    the rule of the market.
+    """
+    if concept == "welfare" and game.limits != "charge":
+        raise ValueError(
+            f"concept = 'welfare' with limits = {game.limits!r}: what is given cannot be bounded "
+            "without multipliers of the limits; solve(game, scenario, 'welfare') has them"
+        )
     return charge.certificate(game, scenario, concept, x_mw)
 
 
