@@ -29,6 +29,7 @@ from nashgrid.training.plan import seats_of
 from nashgrid.training.policy import MASKED, aligned, one_thread
 from nashgrid.training.rollout import Rows, advantages_of
 from nashgrid.training.tensors import adam_arrays, adam_shapes, checked, load_adam
+from nashgrid.training.update import updated
 
 if TYPE_CHECKING:
     from nashgrid.configs.schema import Learner as Settings
@@ -234,20 +235,15 @@ class Learner:
         buffer = self.model.rollout_buffer
         assert isinstance(buffer, MovesBuffer)
         buffer.fill(moves, key(int(self.order_key), update))
-        self.model._current_progress_remaining = remaining
         last, first = self.entropy_end, self.entropy
         self.model.ent_coef = last + (first - last) * remaining
-        try:
-            self.model.train()
-        except ValueError:  # torch refuses distributions that are not finite, and lists them
-            if self._is_finite(moves.observations):
-                raise
-        if not self._is_finite(moves.observations):
-            raise FloatingPointError(f"the weights or actions of {self.name} are not finite")
-        values = self.model.logger.name_to_value
-        found = {name: float(values[name]) for name in sorted(values)}
-        self.model.logger.dump()
-        return found
+        return updated(
+            self.model,
+            self.name,
+            remaining,
+            self.model.train,
+            lambda: self._is_finite(moves.observations),
+        )
 
     @torch.no_grad()
     def _is_finite(self, observations: NDArray[np.float32]) -> bool:

@@ -24,6 +24,7 @@ from nashgrid.training.policy import aligned, one_thread
 from nashgrid.training.replay import Replay, Transitions, transitions_of
 from nashgrid.training.rollout import Rows
 from nashgrid.training.tensors import adam_arrays, adam_shapes, checked, load_adam
+from nashgrid.training.update import updated
 
 if TYPE_CHECKING:
     from nashgrid.configs.schema import Learner as Settings
@@ -114,20 +115,15 @@ class SACLearner:
         if self.replay.stored < max(self.settings.learning_starts, 1):
             return {}
         self.replay.begin(key(int(self.order_key), update))
-        self.model._current_progress_remaining = remaining
         with torch.random.fork_rng(devices=[]):  # SAC samples actions from torch's own generator
             torch.manual_seed(int(key(int(self.noise_key), update)) >> 1)
-            try:
-                self.model.train(self.settings.gradient_steps, self.batch_size)
-            except ValueError:  # torch refuses distributions that are not finite, and lists them
-                if self._is_finite(moves.observations):
-                    raise
-        if not self._is_finite(moves.observations):
-            raise FloatingPointError(f"the weights or actions of {self.name} are not finite")
-        values = self.model.logger.name_to_value
-        found = {name: float(values[name]) for name in sorted(values)}
-        self.model.logger.dump()
-        return found
+            return updated(
+                self.model,
+                self.name,
+                remaining,
+                lambda: self.model.train(self.settings.gradient_steps, self.batch_size),
+                lambda: self._is_finite(moves.observations),
+            )
 
     @torch.no_grad()
     def _is_finite(self, observations: NDArray[np.float32]) -> bool:
