@@ -434,3 +434,11 @@ def test_every_preset_is_on_the_page_and_a_split_needs_an_association():
 def test_the_reference_engine_draws_one_scenario_at_a_time():
     assert nashgrid.game("market-v0", physics="pandapower").draw_ahead == 1
     assert nashgrid.game("market-v0").draw_ahead > 1
+
+
+@pytest.mark.parametrize("preset", ["flat", "curtail", "case33bw"])
+def test_no_plays_are_a_batch_like_any_other(preset):
+    game = nashgrid.game("market-v0", preset)
+    nobody = game.draw(np.zeros(0, dtype=np.uint64))
+    assert nobody.offers.shape == (0, 3, 3)
+    assert outcomes(game.instance, nobody, np.zeros((0, 3))).payoff.shape == (0, 3)

@@ -223,7 +223,7 @@ def draw(seeds, streams, low, width, owner, split, taps_pu, network, tolerance_p
     """
     copies = seeds.shape[0]
     all_solved = True
-    block = min(BLOCK, copies)
+    block = max(min(BLOCK, copies), 1)
     p_mw = np.zeros((block, 0))
     factor = np.empty((block, 1))
     volts = np.empty((block, 3))
@@ -260,7 +260,7 @@ def play(each, x_mw, owner, split, shares, limits, taps_pu, network, tolerance_p
     plays = x_mw.shape[0]
     microgrids = owner.shape[0]
     all_solved = True
-    block = min(BLOCK, plays)
+    block = max(min(BLOCK, plays), 1)
     p_mw = np.empty((block, microgrids))
     factor = np.empty((block, 1))
     volts = np.empty((block, 3))
